@@ -1,0 +1,6 @@
+"""`python -m leafsync` is `leafsync`."""
+
+from leafsync.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
