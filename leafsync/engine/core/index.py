@@ -1,0 +1,186 @@
+"""The index: every entry of a folder, by directory, with a digest for each directory.
+
+An entry that exists but takes no part (ignored, unreadable, a socket, ...) is listed as *withheld*: it is left out of
+the digest, and nobody may take it for absent, so an ignore rule or a read error can never cause a delete.
+"""
+
+import enum
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+from blake3 import blake3
+
+from leafsync.engine.core.merkle import HASH_SIZE, MAX_FILE_SIZE
+from leafsync.engine.core.names import MAX_PATH, join, parent
+
+_DIRECTORY = blake3(derive_key_context="leafsync/1 directory")
+_ENTRY = struct.Struct(">HBQqBH")
+"""Canonical encoding: name length, kind, size, mtime in seconds, executable, payload length; then name and payload."""
+
+NANOSECONDS = 1_000_000_000
+
+
+class Kind(enum.IntEnum):
+    """What an entry is."""
+
+    FILE = 1
+    DIRECTORY = 2
+    SYMLINK = 3
+    WITHHELD = 4
+    """There, but taking no part; `Entry.target` says why."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One name in a directory. On the wire it is an array of the fields in this order."""
+
+    name: str
+    kind: Kind
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)] = 0
+    """Bytes of a file, else 0."""
+    mtime_ns: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] = 0
+    """Modification time of a file in nanoseconds since 1970, else 0. Compared in whole seconds."""
+    executable: bool = False
+    """The owner's execute bit of a file."""
+    hash: Annotated[bytes, msgspec.Meta(max_length=HASH_SIZE)] = b""
+    """A file's root or a directory's digest, else empty."""
+    target: Annotated[str, msgspec.Meta(max_length=MAX_PATH)] = ""
+    """A symlink's target, or the reason why the entry is withheld."""
+
+    @property
+    def mtime(self) -> int:
+        """Modification time in whole seconds."""
+        return self.mtime_ns // NANOSECONDS
+
+    def same_content(self, other: "Entry") -> bool:
+        """Whether both hold the same: bytes, directory content or link target."""
+        return (self.kind, self.size, self.hash, self.target) == (
+            other.kind,
+            other.size,
+            other.hash,
+            other.target,
+        )
+
+    def same(self, other: "Entry") -> bool:
+        """Whether both hold the same and have the same metadata, as the digest sees it."""
+        return (
+            self.same_content(other)
+            and self.executable == other.executable
+            and (self.mtime_ns == other.mtime_ns or self.mtime == other.mtime)
+        )
+
+
+class Problem(msgspec.Struct, frozen=True, order=True):
+    """An entry that cannot be synced, as data."""
+
+    path: str
+    reason: str
+
+
+def entry_name(entry: Entry) -> str:
+    """Sort key of a listing: code points, which is the order of the UTF-8 bytes too."""
+    return entry.name
+
+
+def find(entries: Sequence[Entry], name: str) -> Entry | None:
+    """Find `name` in a sorted listing."""
+    position = bisect_left(entries, name, key=entry_name)
+    if position < len(entries) and entries[position].name == name:
+        return entries[position]
+    return None
+
+
+def directory_digest(entries: Iterable[Entry]) -> bytes:
+    """Return the digest of a directory from its sorted entries. Withheld entries do not count."""
+    hasher = _DIRECTORY.copy()
+    for entry in entries:
+        if entry.kind is not Kind.WITHHELD:
+            hasher.update(_canonical(entry))
+    return hasher.digest()
+
+
+def _canonical(entry: Entry) -> bytes:
+    name = entry.name.encode()
+    payload = entry.hash if entry.kind is not Kind.SYMLINK else entry.target.encode()
+    head = _ENTRY.pack(len(name), entry.kind, entry.size, entry.mtime, entry.executable, len(payload))
+    return head + name + payload
+
+
+class Index:
+    """All entries of a folder at one time. Immutable: a new scan makes a new one."""
+
+    __slots__ = ("_directories", "_states", "bytes", "digest", "files", "problems")
+
+    def __init__(
+        self,
+        directories: Mapping[str, Sequence[Entry]],
+        *,
+        states: Mapping[str, Mapping[str, int]] | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        """Build from the listing of every directory (path -> entries, in any order).
+
+        The hash of directory entries is filled in here, from the bottom up. `states` holds, for each directory, a
+        64-bit mark of what stat said about its files when they were hashed (name -> mark), see `state`.
+        Raises KeyError when a directory entry has no listing of its own.
+        """
+        self._directories, self.digest = _with_digests(directories)
+        self._states = dict(states or {})
+        self.problems = tuple(sorted(problems))
+        files = [entry for entries in self._directories.values() for entry in entries if entry.kind is Kind.FILE]
+        self.files = len(files)
+        self.bytes = sum(entry.size for entry in files)
+
+    @property
+    def directories(self) -> Mapping[str, Sequence[Entry]]:
+        """Every directory with its sorted entries; "" is the folder itself."""
+        return self._directories
+
+    def children(self, path: str) -> Sequence[Entry]:
+        """Return the sorted entries of the directory `path`, none when there is no such directory."""
+        return self._directories.get(path, ())
+
+    def entry(self, path: str) -> Entry | None:
+        """Return the entry at `path`, or None."""
+        return find(self.children(parent(path)), path.rpartition("/")[2])
+
+    def state(self, path: str) -> int | None:
+        """Return the mark of the file's stat when it was hashed, None when it is not known."""
+        directory, _, name = path.rpartition("/")
+        return self._states.get(directory, {}).get(name)
+
+    def walk(self) -> Iterator[tuple[str, Entry]]:
+        """Yield (path, entry) of everything, parents before children."""
+        for directory in sorted(self._directories):
+            for entry in self._directories[directory]:
+                yield join(directory, entry.name), entry
+
+    def only(self, path: str) -> "Index":
+        """Return an index of the entry at `path` and the directories that lead to it (`--file`)."""
+        kept: dict[str, Sequence[Entry]] = {"": ()}
+        entry, at = self.entry(path), path
+        while at and entry is not None:
+            kept[parent(at)] = (entry,)
+            at = parent(at)
+            entry = self.entry(at) if at else None
+        below = (directory for directory in self._directories if directory == path or directory.startswith(f"{path}/"))
+        kept |= {directory: self._directories[directory] for directory in below}
+        inside = [p for p in self.problems if p.path == path or p.path.startswith(f"{path}/")]
+        return Index(kept, states=self._states, problems=inside)
+
+
+def _with_digests(directories: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, Sequence[Entry]], bytes]:
+    digests: dict[str, bytes] = {}
+    filled: dict[str, Sequence[Entry]] = {}
+    for path in sorted(directories, key=lambda path: path.count("/") + bool(path), reverse=True):
+        entries = tuple(
+            msgspec.structs.replace(entry, hash=digests[join(path, entry.name)])
+            if entry.kind is Kind.DIRECTORY
+            else entry
+            for entry in sorted(directories[path], key=entry_name)
+        )
+        filled[path] = entries
+        digests[path] = directory_digest(entries)
+    return filled, digests[""] if "" in digests else directory_digest(())

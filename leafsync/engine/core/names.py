@@ -1,0 +1,134 @@
+"""Which names and paths may travel (fault cases 1-18 of SECURITY.md).
+
+A path is relative, UTF-8, NFC, its components joined by `/`; the empty path is the folder itself. Names are checked
+when they come from the disk and again when they come from a peer: the same rules, so nothing is sent that the other
+side must refuse.
+"""
+
+import re
+import unicodedata
+
+MAX_NAME = 255
+"""Bytes of one component: the limit of every common filesystem."""
+
+MAX_PATH = 4096
+"""Bytes of a path: PATH_MAX of Linux, so other programs can still open what LeafSync wrote."""
+
+MAX_DEPTH = 64
+"""Components of a path: more only occurs in accidents and attacks, and each level costs an open directory."""
+
+STAGING = ".leafsync_tmp"
+TRASH = ".leafsync_trash"
+IGNORE_FILE = ".leafsyncignore"
+
+_PLAIN = re.compile(r"(?!\.leaf|leafsy~)[A-Za-z0-9_.@+=,-]{1,255}", re.IGNORECASE)
+"""Names that break no rule, recognised at once because nearly all names are of this kind."""
+
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SHORT_OWN = re.compile(r"\.?leafsy~\d", re.IGNORECASE)
+_WINDOWS_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE
+)
+_WINDOWS_FORBIDDEN = frozenset('<>:"|?*')
+
+
+def name_problem(name: str) -> str | None:
+    """Return why the single component `name` cannot travel, or None when it can."""
+    if _PLAIN.fullmatch(name) and name not in (".", ".."):
+        return None
+    if name in ("", ".", ".."):
+        return "the name is empty, '.' or '..'"
+    if "/" in name or "\\" in name:
+        return "the name contains a slash or a backslash"
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError:
+        return "the name is not valid UTF-8"
+    if len(encoded) > MAX_NAME:
+        return f"the name is longer than {MAX_NAME} bytes"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _BIDI for character in name):
+        return "the name contains control characters"
+    if not unicodedata.is_normalized("NFC", name):
+        return "the name is not in Unicode normal form C"
+    if is_own(name):
+        return "the name is reserved for LeafSync"
+    return None
+
+
+def is_own(name: str) -> bool:
+    """Say whether `name` is one of our own directories on any filesystem.
+
+    HFS+ drops format characters, NTFS drops trailing dots and spaces and makes 8.3 short names, and several fold case:
+    all of these spellings mean the same directory there.
+    """
+    visible = "".join(character for character in name if unicodedata.category(character) != "Cf").rstrip(" .")
+    folded = unicodedata.normalize("NFC", visible).casefold()
+    return folded in (STAGING, TRASH) or _SHORT_OWN.match(name) is not None
+
+
+def path_problem(path: str) -> str | None:
+    """Return why the relative path cannot travel, or None. The empty path (the folder itself) can."""
+    if not path:
+        return None
+    parts = path.split("/")
+    if len(parts) > MAX_DEPTH:
+        return f"the path is deeper than {MAX_DEPTH} directories"
+    for part in parts:
+        problem = name_problem(part)
+        if problem:
+            return problem
+    if len(path.encode()) > MAX_PATH:
+        return f"the path is longer than {MAX_PATH} bytes"
+    return None
+
+
+def target_problem(path: str, target: str) -> str | None:
+    """Return why the symlink at `path` with this target cannot travel, or None.
+
+    A target must be relative and stay inside the folder: another machine has other files outside of it.
+    """
+    if not target or target.startswith("/"):
+        return "the link is absolute or empty"
+    try:
+        encoded = target.encode()
+    except UnicodeEncodeError:
+        return "the link's target is not valid UTF-8"
+    if len(encoded) > MAX_PATH or "\\" in target:
+        return "the link's target is too long or contains a backslash"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _BIDI for character in target):
+        return "the link's target contains control characters"
+    depth = path.count("/")
+    for part in target.split("/"):
+        if part == "..":
+            depth -= 1
+            if depth < 0:
+                return "the link leaves the folder"
+        elif part not in ("", "."):
+            if is_own(part):
+                return "the link points into LeafSync's own directories"
+            depth += 1
+    return None
+
+
+def windows_problem(name: str) -> str | None:
+    """Return why a Windows device could not store `name`, or None."""
+    if _WINDOWS_DEVICE.fullmatch(name):
+        return "the name is reserved on Windows"
+    if name[-1:] in (" ", ".") or not _WINDOWS_FORBIDDEN.isdisjoint(name):
+        return "the name is not possible on Windows"
+    return None
+
+
+def collision_key(name: str) -> str:
+    """Return what two names share that are one file on a filesystem which folds case and normal forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def join(directory: str, name: str) -> str:
+    """Return the path of `name` in `directory`."""
+    return f"{directory}/{name}" if directory else name
+
+
+def parent(path: str) -> str:
+    """Return the directory that holds `path`; the folder itself for a top-level path."""
+    return path.rpartition("/")[0]

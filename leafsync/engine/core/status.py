@@ -1,0 +1,152 @@
+"""What the engine shows of itself: frozen snapshots for the headless output, `--json` and the screens.
+
+No keys and nothing secret is ever in here. Texts that came from a peer are raw: whoever shows them escapes them.
+"""
+
+import enum
+from dataclasses import dataclass, field
+
+
+class TransferState(enum.StrEnum):
+    """Where one file's bytes are."""
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStatus:
+    """One file on its way."""
+
+    path: str
+    size: int
+    """Bytes of the whole file."""
+    done: int
+    """Bytes that are there and verified, wherever they came from."""
+    state: TransferState
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over one pass."""
+
+    files: int = 0
+    """Files that the plan brings here."""
+    files_done: int = 0
+    bytes: int = 0
+    """Bytes of those files."""
+    bytes_done: int = 0
+    """Bytes of them that are there and verified."""
+    fetched: int = 0
+    """Bytes of chunks that came over the wire."""
+    reused: int = 0
+    """Bytes of chunks that were here already: resumed, unchanged or holes."""
+    wire_in: int = 0
+    """UDP payload bytes received in this pass."""
+    wire_out: int = 0
+    """UDP payload bytes sent in this pass."""
+
+
+class PassState(enum.StrEnum):
+    """What a connecting job does now."""
+
+    CONNECTING = "connecting"
+    SCANNING = "scanning"
+    COMPARING = "comparing"
+    TRANSFERRING = "transferring"
+    IN_SYNC = "in sync"
+    RECONNECTING = "reconnecting"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """A device this job talks to."""
+
+    fingerprint: str
+    name: str
+    address: str
+    activity: str
+    """What it does now, in a word or two."""
+    wire_in: int = 0
+    wire_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServeStatus:
+    """A folder being served."""
+
+    id: int
+    folder: str
+    port: int
+    addresses: tuple[str, ...]
+    read_only: bool
+    peers: tuple[PeerStatus, ...] = ()
+    files: int = 0
+    bytes: int = 0
+    problems: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectStatus:
+    """A folder being kept like another device's."""
+
+    id: int
+    folder: str
+    address: str
+    state: PassState
+    reason: str = ""
+    """Why, in words, where the state alone does not say it."""
+    peer: PeerStatus | None = None
+    totals: Totals = field(default_factory=Totals)
+    transfers: tuple[TransferStatus, ...] = ()
+    """The files moving now."""
+    retry_in: float = 0.0
+    """Seconds until the next attempt while reconnecting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything, at one time."""
+
+    version: int
+    """Rises with every change, so that a reader can skip what it has seen."""
+    serving: tuple[ServeStatus, ...] = ()
+    connecting: tuple[ConnectStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PassSummary:
+    """What one pass did."""
+
+    totals: Totals
+    seconds: float
+    directories: int = 0
+    """Directories made."""
+    links: int = 0
+    """Symlinks made."""
+    touched: int = 0
+    """Files whose time or executable bit alone was set."""
+    trashed: tuple[str, ...] = ()
+    """Paths that went to the trash because the other side does not have them."""
+    held: tuple[str, ...] = ()
+    """Paths that would have gone to the trash, held back because they are too many."""
+    problems: tuple[tuple[str, str], ...] = ()
+    """(path, reason) of what could not be synced."""
+    remote_problems: int = 0
+    """Entries that the other side could not offer."""
+    round_trips: int = 0
+    """Questions on the control stream that waited for an answer."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether something that should be the same is not."""
+        return bool(self.held or self.problems or self.remote_problems)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the pass changed anything here."""
+        return bool(self.totals.files_done or self.directories or self.links or self.touched or self.trashed)
