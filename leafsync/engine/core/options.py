@@ -1,0 +1,57 @@
+"""What a job is asked to do."""
+
+from dataclasses import dataclass
+
+from leafsync.engine.core.address import DEFAULT_PORT, Address
+
+DEFAULT_STREAMS = 4
+"""Data streams of a connection: enough to keep the other side's disk busy while one file ends and the next begins."""
+
+MAX_STREAMS = 8
+"""Most data streams of a connection: the transport looks at every open one for each datagram (DESIGN section 11)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """`leafsync serve`."""
+
+    folder: str
+    host: str | None = None
+    """Address to listen on, None for all."""
+    port: int = DEFAULT_PORT
+    """UDP port, 0 for any free one."""
+    file: str = ""
+    """Offer this path of the folder alone."""
+    accept_first: bool = False
+    """Trust the first unknown device that connects, then refuse the next ones."""
+    fingerprint: str | None = None
+    """Let this device in as well, and remember it."""
+    rate_mbps: float | None = None
+    """Megabits per second in each direction, for each connection."""
+    force: bool = False
+    """Allow `/` and the home directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """`leafsync connect`."""
+
+    address: Address
+    folder: str
+    once: bool = False
+    """One pass, then stop; otherwise passes repeat and lost connections are made again."""
+    mirror: bool = False
+    """What only this side has goes to the trash."""
+    allow_deletes: bool = False
+    """Do not hold back a mass delete."""
+    file: str = ""
+    """Bring this path alone."""
+    streams: int = DEFAULT_STREAMS
+    accept_first: bool = False
+    """Trust the device at this address if none is known there."""
+    fingerprint: str | None = None
+    """The other device must show this one."""
+    rate_mbps: float | None = None
+    """Megabits per second in each direction."""
+    force: bool = False
+    """Allow `/` and the home directory."""
