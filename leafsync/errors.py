@@ -8,7 +8,7 @@
     ├── Unreachable                    4  the other device cannot be talked to (any more)
     │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled
     ├── TrustRefused                   5  one side does not accept the other
-    │   └── PeerUnknown, PeerChanged, RefusedByPeer, SelfConnection
+    │   └── PeerUnknown, PeerChanged, FingerprintMismatch, RefusedByPeer, SelfConnection
     ├── Busy                           6  something of ours is taken
     │   └── PortInUse, FolderInUse
     ├── IntegrityFailed                7  what arrived is not what it claims to be
@@ -163,6 +163,10 @@ class PeerUnknown(TrustRefused):
 class PeerChanged(TrustRefused):
     """WARNING: {address} was {name} with the fingerprint {expected}, and now shows {fingerprint}. Someone may be
     listening in. If that device really has a new key, run: leafsync trust replace {name} {fingerprint}"""
+
+
+class FingerprintMismatch(TrustRefused):
+    """{address} shows the fingerprint {fingerprint}, not {expected} as was asked for. Nothing was exchanged."""
 
 
 class RefusedByPeer(TrustRefused):
