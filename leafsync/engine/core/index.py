@@ -14,7 +14,7 @@ import msgspec
 from blake3 import blake3
 
 from leafsync.engine.core.merkle import HASH_SIZE, MAX_FILE_SIZE
-from leafsync.engine.core.names import MAX_PATH, join, parent
+from leafsync.engine.core.names import MAX_NAME, MAX_PATH, join, parent
 
 _DIRECTORY = blake3(derive_key_context="leafsync/1 directory")
 _ENTRY = struct.Struct(">HBQqBH")
@@ -36,7 +36,7 @@ class Kind(enum.IntEnum):
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One name in a directory. On the wire it is an array of the fields in this order."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
     kind: Kind
     size: Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)] = 0
     """Bytes of a file, else 0."""

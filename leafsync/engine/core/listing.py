@@ -4,6 +4,7 @@ One entry that cannot be taken is a problem and is skipped; a listing that no ho
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from leafsync.engine.core.index import Entry, Kind, Problem, directory_digest
 from leafsync.engine.core.merkle import HASH_SIZE
@@ -38,7 +39,7 @@ class ListingCheck:
         self._entries += len(entries)
         if self._entries > MAX_ENTRIES:
             raise ListingMalformed(f"more than {MAX_ENTRIES} entries")
-        if any(after.name <= before.name for before, after in zip(entries, entries[1:], strict=False)):
+        if any(after.name <= before.name for before, after in pairwise(entries)):
             raise ListingMalformed("a listing is out of order")
         if directory_digest(entries) != digest:
             raise ListingMalformed("a listing does not match its digest")
