@@ -6,7 +6,8 @@
     │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, DeviceUnknown, DeviceAmbiguous, DeviceExists
     │   └── ConfigMalformed, TrustMalformed, IdentityUnusable, StoreUnusable
     ├── Unreachable                    4  the other device cannot be talked to (any more)
-    │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled
+    │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled, StreamReset,
+    │       StreamStopped
     ├── TrustRefused                   5  one side does not accept the other
     │   └── PeerUnknown, PeerChanged, FingerprintMismatch, RefusedByPeer, SelfConnection
     ├── Busy                           6  something of ours is taken
@@ -147,6 +148,14 @@ class PeerClosed(Unreachable):
 
 class PeerStalled(Unreachable):
     """{peer} sent nothing for {seconds} s. What was received is kept; run again to go on."""
+
+
+class StreamReset(Unreachable):
+    """{peer} gave up sending (code {code}). What was received is kept; run again to go on."""
+
+
+class StreamStopped(Unreachable):
+    """{peer} does not want what was being sent (code {code}). Run again to go on."""
 
 
 class TrustRefused(LeafSyncError):
