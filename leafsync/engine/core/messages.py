@@ -23,6 +23,9 @@ FEATURES: tuple[str, ...] = ()
 MAX_FRAME = 1 << 20
 """Bytes of a frame: the most that one message may make the other side hold."""
 
+LENGTH_SIZE = 4
+"""Bytes of the length before a frame."""
+
 MAX_ITEMS = 4096
 """Elements of any list in one message; longer lists go in several."""
 
@@ -184,6 +187,12 @@ T = TypeVar("T")
 def encode(message: Message) -> bytes:
     """Return the body of the frame that carries `message`."""
     return _encoder.encode(message)
+
+
+def frame(message: Message) -> bytes:
+    """Return `message` as it travels: the u32 length of the body, big-endian, and the body."""
+    body = encode(message)
+    return len(body).to_bytes(LENGTH_SIZE, "big") + body
 
 
 class Decoder(Generic[T]):
