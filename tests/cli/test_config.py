@@ -1,0 +1,112 @@
+"""config.toml: defaults, and everything a file can have wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from leafsync.config import MAX_CONFIG, Config, load_config, name_from_host
+from leafsync.errors import ConfigMalformed, ExitCode
+
+
+def write(directory: Path, content: str | bytes) -> Path:
+    path = directory / "config.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_no_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load_config(tmp_path / "config.toml", "anna") == Config(name="anna", port=4455, streams=4, rate_mbps=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, 'name = "Anna\'s laptop"\nport = 5000\nstreams = 8\nrate_mbps = 20\n')
+    assert load_config(path) == Config(name="Anna's laptop", port=5000, streams=8, rate_mbps=20.0)
+
+
+def test_the_host_name_is_the_default_name(tmp_path: Path) -> None:
+    assert load_config(tmp_path / "none").name == name_from_host(os.uname().nodename)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("anna", "anna"),
+        ("anna.local", "anna"),
+        ("", "device"),
+        (".local", "device"),
+        ("a\x1b[31mb\u202ec d", "a[31mbcd"),
+        ("x" * 100, "x" * 64),
+    ],
+)
+def test_a_host_name_is_cleaned(host: str, name: str) -> None:
+    assert name_from_host(host) == name
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("prot = 5000", "unknown key 'prot'"),
+        ("[server]\nport = 5000", "unknown key 'server'"),
+        ("port = ", "at end of document"),
+        ("port =\n", "line 1"),
+        ("port = 5000\nname = anna", "line 2"),
+        ("port = 1\nport = 2", "line 2"),
+        (b"# ok\nname = '\xff'", "line 2"),
+        ("port = '5000'", "'port'"),
+        ("port = true", "'port'"),
+        ("port = 5000.0", "'port'"),
+        ("port = -1", "'port'"),
+        ("port = 65536", "'port'"),
+        ("streams = 0", "'streams'"),
+        ("streams = 9", "'streams'"),
+        ("rate_mbps = 0", "'rate_mbps'"),
+        ("rate_mbps = -5.0", "'rate_mbps'"),
+        ("rate_mbps = nan", "'rate_mbps'"),
+        ("rate_mbps = inf", "'rate_mbps'"),
+        ("rate_mbps = true", "'rate_mbps'"),
+        ("rate_mbps = '5'", "'rate_mbps'"),
+        ("rate_mbps = 1" + "0" * 400, "'rate_mbps'"),
+        ("name = 7", "'name'"),
+        ("name = ''", "'name'"),
+        ("name = ' x'", "'name'"),
+        ('name = "a\\u001bb"', "'name'"),
+        ("name = '" + "x" * 65 + "'", "'name'"),
+        ("#" * (MAX_CONFIG + 1), "larger"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault_and_kept(tmp_path: Path, content: str | bytes, reason: str) -> None:
+    path = write(tmp_path, content)
+    before = path.read_bytes()
+    with pytest.raises(ConfigMalformed) as caught:
+        load_config(path)
+    assert reason in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert path.read_bytes() == before
+
+
+def test_a_directory_in_its_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigMalformed, match="directory"):
+        load_config(tmp_path)
+
+
+def test_a_dangling_symlink_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigMalformed, match="symlink"):
+        load_config(path)
+
+
+def test_a_symlink_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "dotfiles.toml").write_text("port = 5000")
+    path = tmp_path / "config.toml"
+    path.symlink_to("dotfiles.toml")
+    assert load_config(path).port == 5000
+
+
+def test_a_fifo_in_its_place_does_not_hang(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    os.mkfifo(path)
+    assert load_config(path, "anna") == Config(name="anna")
