@@ -1,0 +1,70 @@
+"""The calls that Python lacks: flush a filesystem, flush a drive, rename without replacing."""
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+if sys.platform == "darwin":
+    import fcntl
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_RENAME_EXCLUSIVE = 4 if sys.platform == "darwin" else 1
+"""RENAME_EXCL of renameatx_np(2), RENAME_NOREPLACE of renameat2(2)."""
+
+_NOT_POSSIBLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
+"""What a kernel, a filesystem or a system call filter says that does not know the call."""
+
+
+def _function(name: str) -> Callable[..., int] | None:
+    function: Callable[..., int] | None = getattr(_libc, name, None)
+    return function
+
+
+_syncfs = _function("syncfs") if sys.platform == "linux" else None
+_renameat2 = _function("renameatx_np" if sys.platform == "darwin" else "renameat2")
+
+
+def flush_file(fd: int) -> None:
+    """Bring a file or directory to the disk. On macOS only F_FULLFSYNC empties the drive's cache too."""
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in _NOT_POSSIBLE and error.errno != errno.ENOTTY:
+                raise
+            os.fsync(fd)
+    else:
+        os.fsync(fd)
+
+
+def flush_filesystem(fd: int) -> bool:
+    """Bring everything on the filesystem of `fd` to the disk; False when the system cannot (only Linux can)."""
+    if _syncfs is None:
+        return False
+    if _syncfs(fd):
+        code = ctypes.get_errno()
+        if code == errno.ENOSYS:
+            return False
+        raise OSError(code, os.strerror(code))
+    return True
+
+
+def rename_exclusive(source_fd: int, source: str, target_fd: int, target: str) -> bool:
+    """Rename unless the target exists (FileExistsError); False when the system or the filesystem cannot."""
+    if _renameat2 is None:
+        return False
+    if _renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _RENAME_EXCLUSIVE):
+        code = ctypes.get_errno()
+        if code in _NOT_POSSIBLE:
+            return False
+        raise OSError(code, os.strerror(code), target)
+    return True
+
+
+def read_umask() -> int:
+    """Return the process's umask. It can only be read by setting it: for that instant it is the strictest one."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
