@@ -7,6 +7,7 @@ side must refuse.
 
 import re
 import unicodedata
+from itertools import dropwhile
 
 MAX_NAME = 255
 """Bytes of one component: the limit of every common filesystem."""
@@ -21,13 +22,14 @@ STAGING = ".leafsync_tmp"
 TRASH = ".leafsync_trash"
 IGNORE_FILE = ".leafsyncignore"
 
-_PLAIN = re.compile(r"(?!\.leaf|leafsy~)[A-Za-z0-9_.@+=,-]{1,255}", re.IGNORECASE)
-"""Names that break no rule, recognised at once because nearly all names are of this kind."""
+_PLAIN = re.compile(r"(?!\.leaf)[A-Za-z0-9_.@+=,-]{1,255}", re.IGNORECASE | re.ASCII)
+"""Names that break no rule, recognised at once because nearly all names are of this kind. ASCII alone: without that
+flag, ignoring case lets in U+212A and U+017F, which are neither one byte long nor always in normal form."""
 
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SHORT_OWN = re.compile(r"\.?leafsy~\d", re.IGNORECASE)
 _WINDOWS_DEVICE = re.compile(
-    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE
 )
 _WINDOWS_FORBIDDEN = frozenset('<>:"|?*')
 
@@ -85,7 +87,9 @@ def path_problem(path: str) -> str | None:
 def target_problem(path: str, target: str) -> str | None:
     """Return why the symlink at `path` with this target cannot travel, or None.
 
-    A target must be relative and stay inside the folder: another machine has other files outside of it.
+    A target must be relative and stay inside the folder: another machine has other files outside of it. `..` may
+    stand at its start alone, where it goes up through the real directories that hold the link. After a name it could
+    go up from wherever another link leads, and two links that each look harmless would lead outside together.
     """
     if not target or target.startswith("/"):
         return "the link is absolute or empty"
@@ -97,16 +101,14 @@ def target_problem(path: str, target: str) -> str | None:
         return "the link's target is too long or contains a backslash"
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _BIDI for character in target):
         return "the link's target contains control characters"
-    depth = path.count("/")
-    for part in target.split("/"):
-        if part == "..":
-            depth -= 1
-            if depth < 0:
-                return "the link leaves the folder"
-        elif part not in ("", "."):
-            if is_own(part):
-                return "the link points into LeafSync's own directories"
-            depth += 1
+    steps = [part for part in target.split("/") if part not in ("", ".")]
+    names = list(dropwhile("..".__eq__, steps))
+    if ".." in names:
+        return "the link goes up again after a name"
+    if len(steps) - len(names) > path.count("/"):
+        return "the link leaves the folder"
+    if any(is_own(name) for name in names):
+        return "the link points into LeafSync's own directories"
     return None
 
 
