@@ -4,7 +4,7 @@
 goes to the trash. It is a pure function of what both sides listed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
@@ -95,52 +95,63 @@ def plan_pull(
     """Plan to make `local` like `remote`.
 
     `remote` has the listing of "" and of each directory below whose digest differs from the local one; a directory
-    it does not list is equal. `ignored(path, is_directory)` are the local ignore rules. `folds_names` says that the
-    local filesystem takes names that differ in case or normal form for one.
+    with the same digest is equal and needs none. `ignored(path, is_directory)` are the local ignore rules.
+    `folds_names` says that the local filesystem takes names that differ in case or normal form for one.
+
+    A mass delete is held unless `allow_deletes`: then nothing goes to the trash, and what would have taken the place
+    of something that goes is left out too. Raises KeyError when a listing is missing: half of what the other side
+    has must never pass for all of it.
     """
-    planner = _Planner(local, remote, mirror, ignored, folds_names)
-    planner.directory("")
-    plan = planner.plan
-    _hold_mass_delete(plan, local, allow_deletes)
+    plan = _Planner(local, remote, mirror, ignored, folds_names, hold=False).run()
+    if not allow_deletes and _is_mass_delete(plan.clearings + plan.deletes, local):
+        plan = _Planner(local, remote, mirror, ignored, folds_names, hold=True).run()
     return plan
 
 
+@dataclass(slots=True)
 class _Planner:
-    def __init__(
-        self,
-        local: Index,
-        remote: Listings,
-        mirror: bool,
-        ignored: Callable[[str, bool], bool],
-        folds_names: bool,
-    ) -> None:
-        self.local = local
-        self.remote = remote
-        self.mirror = mirror
-        self.ignored = ignored
-        self.folds_names = folds_names
-        self.plan = Plan()
+    local: Index
+    remote: Listings
+    mirror: bool
+    ignored: Callable[[str, bool], bool]
+    folds_names: bool
+    hold: bool
+    """Put everything that would go to the trash into `Plan.held` instead."""
+    plan: Plan = field(default_factory=Plan)
+
+    def run(self) -> Plan:
+        self.directory("")
+        return self.plan
 
     def directory(self, path: str) -> None:
-        here = self.local.children(path)
-        there = self.remote.get(path, ())
+        here, there = self.local.children(path), self.remote[path]
         taken = {collision_key(entry.name): entry.name for entry in here} if self.folds_names else {}
         for entry in there:
             child = join(path, entry.name)
             mine = find(here, entry.name)
-            if mine is None and taken.setdefault(collision_key(entry.name), entry.name) != entry.name:
+            if not self.takes_part(child, entry, mine):
+                continue
+            if self.folds_names and mine is None and not _claim(taken, entry.name):
                 self.plan.problems.append(Problem(child, "another name differs only in case or normal form"))
-            elif self.takes_part(child, entry, mine):
-                self.entry(child, entry, mine)
+                continue
+            self.entry(child, entry, mine)
         if self.mirror:
+            deletes = self.plan.held if self.hold else self.plan.deletes
             for mine in here:
                 if find(there, mine.name) is None:
-                    self.plan.deletes.extend(self.trash(join(path, mine.name), mine))
+                    deletes.extend(self.trash(join(path, mine.name), mine))
 
     def takes_part(self, path: str, entry: Entry, mine: Entry | None) -> bool:
+        """Whether the entry is to come here: what is there and what is here both take part, and no rule ignores it.
+
+        What is here already was not ignored when it was scanned, so the rules are asked only about what is new: no
+        entry, or one that a rule for directories alone may treat differently.
+        """
         if entry.kind is Kind.WITHHELD or (mine is not None and mine.kind is Kind.WITHHELD):
             return False
-        return mine is not None or not self.ignored(path, entry.kind is Kind.DIRECTORY)
+        is_directory = entry.kind is Kind.DIRECTORY
+        known = mine is not None and (mine.kind is Kind.DIRECTORY) == is_directory
+        return known or not self.ignored(path, is_directory)
 
     def entry(self, path: str, entry: Entry, mine: Entry | None) -> None:
         if mine is not None and (mine.kind is Kind.DIRECTORY) != (entry.kind is Kind.DIRECTORY):
@@ -169,47 +180,46 @@ class _Planner:
             self.plan.problems.append(Problem(path, "a directory here is in the way of a file there"))
             return False
         trash = list(self.trash(path, mine))
-        if mine.kind is Kind.DIRECTORY and (not trash or trash[-1].path != path):
+        if not trash or trash[-1].path != path:
             self.plan.problems.append(Problem(path, "the directory in the way holds entries that are not synced"))
             return False
-        self.plan.clearings.extend(trash)
-        return True
+        (self.plan.held if self.hold else self.plan.clearings).extend(trash)
+        return not self.hold
 
     def trash(self, path: str, entry: Entry) -> Iterator[Trash]:
         """Yield what has to go for `path` to be gone: contents first, nothing that is withheld or holds such."""
         if entry.kind is Kind.WITHHELD:
             return
-        if entry.kind is Kind.DIRECTORY:
-            whole = True
-            for child in self.local.children(path):
-                gone = False
-                for item in self.trash(join(path, child.name), child):
-                    yield item
-                    gone = item.path == join(path, child.name)
-                whole = whole and gone
-            if not whole:
-                return
-        yield Trash(path, entry)
+        whole = True
+        for child in self.local.children(path):
+            below = join(path, child.name)
+            gone = False
+            for item in self.trash(below, child):
+                yield item
+                gone = item.path == below
+            whole = whole and gone
+        if whole:
+            yield Trash(path, entry)
 
 
-def _hold_mass_delete(plan: Plan, local: Index, allow_deletes: bool) -> None:
-    """Hold the deletes of a pass that would remove too much of the folder (DESIGN section 7)."""
-    count = len(plan.deletes) + len(plan.clearings)
-    total = sum(entry.kind is not Kind.WITHHELD for _path, entry in local.walk())
-    too_many = count > max(MAX_DELETES, MAX_DELETE_SHARE * total)
-    if allow_deletes or not count or not (too_many or count == total):
-        return
-    cleared = {trash.path for trash in plan.clearings}
-    plan.held = plan.clearings + plan.deletes
-    plan.clearings, plan.deletes = [], []
-    plan.fetches = [fetch for fetch in plan.fetches if fetch.path not in cleared]
-    plan.links = [link for link in plan.links if link.path not in cleared]
-    blocked = [path for path in plan.directories if path in cleared]
-    for path in blocked:
-        plan.directories = [made for made in plan.directories if not _inside(made, path)]
-        plan.fetches = [fetch for fetch in plan.fetches if not _inside(fetch.path, path)]
-        plan.links = [link for link in plan.links if not _inside(link.path, path)]
+def _claim(taken: dict[str, str], name: str) -> bool:
+    """Take `name` in a directory that folds names; False when another name there is the same to it."""
+    return taken.setdefault(collision_key(name), name) == name
 
 
-def _inside(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory}/")
+def _is_mass_delete(removed: Sequence[Trash], local: Index) -> bool:
+    """Whether so much of the folder would go that somebody has to confirm it (DESIGN section 7).
+
+    A folder without any of its files counts as emptied even where directories stay because they hold withheld
+    entries: an unmounted disk on the other side looks just like that.
+    """
+    if not removed:
+        return False
+    entries = [entry for _path, entry in local.walk() if entry.kind is not Kind.WITHHELD]
+    files = _files(entries)
+    emptied = len(removed) == len(entries) or 0 < files == _files(trash.entry for trash in removed)
+    return emptied or len(removed) > max(MAX_DELETES, MAX_DELETE_SHARE * len(entries))
+
+
+def _files(entries: Iterable[Entry]) -> int:
+    return sum(entry.kind is not Kind.DIRECTORY for entry in entries)
