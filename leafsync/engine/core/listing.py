@@ -33,6 +33,7 @@ class ListingCheck:
     def directory(self, path: str, entries: Sequence[Entry], digest: bytes) -> list[Entry]:
         """Return the entries of the complete listing of `path` that can be taken.
 
+        A link whose target cannot be taken becomes withheld: it is there, so nothing here may go for its sake.
         `digest` is what the parent listing said of this directory. Raises ListingMalformed when the entries are not in
         strict order, do not add up to the digest, or when the caps are passed.
         """
@@ -43,9 +44,9 @@ class ListingCheck:
             raise ListingMalformed("a listing is out of order")
         if directory_digest(entries) != digest:
             raise ListingMalformed("a listing does not match its digest")
-        return [entry for entry in entries if self._takes(path, entry)]
+        return [taken for entry in entries if (taken := self._taken(path, entry))]
 
-    def _takes(self, directory: str, entry: Entry) -> bool:
+    def _taken(self, directory: str, entry: Entry) -> Entry | None:
         expected = HASH_SIZE if entry.kind in (Kind.FILE, Kind.DIRECTORY) else 0
         if len(entry.hash) != expected:
             raise ListingMalformed("an entry has a hash of the wrong length")
@@ -57,8 +58,11 @@ class ListingCheck:
                 raise ListingMalformed(f"more than {MAX_BAD_NAMES} names that must never travel")
         elif path.count("/") >= MAX_DEPTH or len(path.encode()) > MAX_PATH:
             reason = "the path is too long or too deep"
-        if not reason and entry.kind is Kind.SYMLINK:
-            reason = target_problem(path, entry.target)
         if reason:
             self.problems.append(Problem(path, reason))
-        return not reason
+            return None
+        reason = target_problem(path, entry.target) if entry.kind is Kind.SYMLINK else None
+        if reason:
+            self.problems.append(Problem(path, reason))
+            return Entry(entry.name, Kind.WITHHELD, target=reason)
+        return entry
