@@ -158,17 +158,32 @@ class Index:
                 yield join(directory, entry.name), entry
 
     def only(self, path: str) -> "Index":
-        """Return an index of the entry at `path` and the directories that lead to it (`--file`)."""
+        """Return an index of the entry at `path` and the directories that lead to it (`--file`); "" keeps everything.
+
+        What stands where one of those directories should be is withheld, and a problem: it was not asked for.
+        """
+        if not path:
+            return self
         kept: dict[str, Sequence[Entry]] = {"": ()}
-        entry, at = self.entry(path), path
-        while at and entry is not None:
-            kept[parent(at)] = (entry,)
-            at = parent(at)
-            entry = self.entry(at) if at else None
-        below = (directory for directory in self._directories if directory == path or directory.startswith(f"{path}/"))
-        kept |= {directory: self._directories[directory] for directory in below}
-        inside = [p for p in self.problems if p.path == path or p.path.startswith(f"{path}/")]
-        return Index(kept, states=self._states, problems=inside)
+        problems = [problem for problem in self.problems if _inside(problem.path, path)]
+        at = ""
+        for name in path.split("/"):
+            entry = find(self.children(at), name)
+            if entry is None:
+                break
+            directory, at = at, join(at, name)
+            if at != path and entry.kind in (Kind.FILE, Kind.SYMLINK):
+                entry = Entry(name, Kind.WITHHELD, target="not a directory")
+                problems.append(Problem(at, f"it is no directory, so it cannot hold {path}"))
+            kept[directory] = (entry,)
+            if entry.kind is Kind.DIRECTORY:
+                kept[at] = ()
+        kept |= {directory: entries for directory, entries in self._directories.items() if _inside(directory, path)}
+        return Index(kept, states=self._states, problems=problems)
+
+
+def _inside(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")
 
 
 def _with_digests(directories: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, Sequence[Entry]], bytes]:
