@@ -40,6 +40,7 @@ ShortText = Annotated[str, msgspec.Meta(max_length=MAX_NAME)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=HASH_SIZE, max_length=HASH_SIZE)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Size = Annotated[int, msgspec.Meta(ge=0, le=MAX_FILE_SIZE)]
+Version = Annotated[int, msgspec.Meta(ge=0, le=(1 << 16) - 1)]
 ChunkIndex = Annotated[int, msgspec.Meta(ge=0, lt=MAX_CHUNK_INDEX)]
 ChunkRange = tuple[ChunkIndex, Annotated[int, msgspec.Meta(ge=1, le=MAX_CHUNK_INDEX)]]
 """First chunk and number of chunks."""
@@ -67,7 +68,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Hello(Message, frozen=True, tag=1, array_like=True):
     """First message of the connecting device."""
 
-    versions: Annotated[list[int], msgspec.Meta(min_length=1, max_length=16)]
+    versions: Annotated[list[Version], msgspec.Meta(min_length=1, max_length=16)]
     features: Annotated[list[ShortText], msgspec.Meta(max_length=64)]
     name: ShortText
     """What the device calls itself: shown as a claim, never believed."""
@@ -77,7 +78,7 @@ class Hello(Message, frozen=True, tag=1, array_like=True):
 class Welcome(Message, frozen=True, tag=2, array_like=True):
     """The serving device's answer to HELLO: the version and features that hold."""
 
-    version: int
+    version: Version
     features: Annotated[list[ShortText], msgspec.Meta(max_length=64)]
     name: ShortText
     software: ShortText
@@ -148,7 +149,7 @@ class Chunk(Message, frozen=True, tag=9, array_like=True):
     """One chunk. With `Encoding.RAW` exactly `length` bytes follow the frame, outside of any frame."""
 
     index: ChunkIndex
-    length: Annotated[int, msgspec.Meta(ge=0, le=CHUNK_SIZE)]
+    length: Annotated[int, msgspec.Meta(ge=1, le=CHUNK_SIZE)]
     encoding: Encoding
 
 
@@ -180,7 +181,10 @@ DataRequest = Fetch
 DataReply = Leaves | Chunk | End | Abort
 
 _encoder = msgspec.msgpack.Encoder()
-_any = msgspec.msgpack.Decoder()
+_ARRAY_COUNT = {0xDC: 2, 0xDD: 4} | dict.fromkeys(range(0x91, 0xA0), 0)
+"""Bytes of the count behind each MessagePack code of an array that may hold a tag."""
+_UNSIGNED = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+"""Bytes of the value behind each MessagePack code of an unsigned integer."""
 T = TypeVar("T")
 
 
@@ -216,15 +220,11 @@ class Decoder(Generic[T]):
 
 
 def _is_optional(body: bytes | bytearray | memoryview) -> bool:
-    try:
-        fields = _any.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return isinstance(fields, list) and fields[:1] != [] and _optional_tag(fields[0])
-
-
-def _optional_tag(tag: object) -> bool:
-    return isinstance(tag, int) and not isinstance(tag, bool) and tag >= FIRST_OPTIONAL_TAG
+    """Whether `body` is an array that starts with an optional tag; the rest of it is never decoded."""
+    start = 1 + _ARRAY_COUNT.get(body[0], 0) if body and body[0] in _ARRAY_COUNT else len(body)
+    length = _UNSIGNED.get(body[start], 0) if start < len(body) else 0
+    value = body[start + 1 : start + 1 + length]
+    return len(value) == length > 0 and int.from_bytes(value, "big") >= FIRST_OPTIONAL_TAG
 
 
 control_requests: Decoder[ControlRequest] = Decoder(ControlRequest)
