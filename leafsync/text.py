@@ -20,7 +20,7 @@ _JOINERS = frozenset("\u200c\u200d")
 def printable(text: str) -> str:
     r"""Return `text` with control, bidirectional and unassigned characters and lone surrogates as ``\x1b`` escapes.
 
-    The backslash itself is doubled, so two different texts never look the same.
+    The backslash itself is doubled, so two different texts of at most `MAX_SHOWN` characters never come out the same.
     """
     if len(text) > MAX_SHOWN:
         text = text[:MAX_SHOWN] + "…"

@@ -10,6 +10,8 @@ class Bitmap:
 
     def __init__(self, size: int, data: bytes = b"") -> None:
         """Make a bitmap of `size` bits from what `to_bytes` returned; raises ValueError when it does not fit."""
+        if size < 0:
+            raise ValueError("the size is negative")
         self.size = size
         self._bits = bytearray(data or bytes(-(-size // 8)))
         if len(self._bits) != -(-size // 8):

@@ -48,7 +48,9 @@ def chunk_count(size: int) -> int:
 
 
 def chunk_length(size: int, index: int) -> int:
-    """Return the bytes of chunk `index` of a file of `size` bytes."""
+    """Return the bytes of chunk `index` of a file of `size` bytes; raises IndexError when it has no such chunk."""
+    if not 0 <= index < chunk_count(size):
+        raise IndexError(index)
     return min(CHUNK_SIZE, size - index * CHUNK_SIZE)
 
 
