@@ -1,0 +1,347 @@
+"""aioquic's state machine, with peers authenticated inside the handshake, and with bounded windows.
+
+This is the one module (with `fastpath`) that knows aioquic's private names; `check_aioquic` refuses to start with an
+aioquic that lacks one, and the contract test names it. Upstream has no public way to ask a client for a certificate, to
+judge a key before the handshake is over, or to let a window follow the reader.
+"""
+
+import hmac
+import logging
+import operator
+import ssl
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, cast
+
+from aioquic import tls
+from aioquic.quic import events
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection, QuicConnectionState
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.stream import QuicStream
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from leafsync.engine.net.addresses import SocketAddress
+from leafsync.engine.net.identity import Fingerprint, Identity, fingerprint_of
+from leafsync.engine.net.limits import ALPN, MAX_DATAGRAM_SIZE, SERVER_NAME, Limits
+from leafsync.errors import LeafSyncError, SelfConnection
+
+if TYPE_CHECKING:
+    from aioquic._buffer import Buffer
+
+logger = logging.getLogger("leafsync.net")
+
+Authorize = Callable[[Fingerprint], None]
+"""Judges a peer's fingerprint inside the handshake: returns to accept it, raises a LeafSyncError to refuse."""
+
+BURST_PACKETS = 128
+"""Packets the pacer lets out at once at most: about 5 ms of the event loop, which nothing may block for longer."""
+
+BURST_SECONDS = 0.004
+"""Seconds of sending the pacer saves up: asyncio's timers tick in milliseconds, and now and then miss a tick."""
+
+PACING_GAIN = 1.25
+"""Send this much faster than a window per round trip, so that pacing never is the limit (RFC 9002 section 7.7)."""
+
+REQUIRED_OF_QUIC = (
+    "_close_event",
+    "_close_pending",
+    "_events",
+    "_handshake_confirmed",
+    "_is_client",
+    "_initialize",
+    "_local_max_data.value",
+    "_local_max_data.used",
+    "_local_max_streams_bidi.sent",
+    "_local_max_streams_uni.sent",
+    "_local_next_stream_id_bidi",
+    "_loss._pacer.bucket_max",
+    "_loss._pacer.packet_time",
+    "_loss._pacer.update_rate",
+    "_loss._rtt_smoothed",
+    "_remote_max_streams_bidi",
+    "_spaces",
+    "_state",
+    "_streams",
+    "_write_connection_limits",
+    "_write_stream_limits",
+)
+"""Private names of aioquic's connection that this module relies on."""
+
+REQUIRED_OF_TLS = (
+    "_client_handle_certificate_verify",
+    "_peer_certificate",
+    "_request_client_certificate",
+    "_server_handle_certificate",
+    "_server_handle_certificate_verify",
+    "_signature_algorithms",
+)
+"""Private names of aioquic's TLS engine that this module relies on: without any of them nobody is authenticated."""
+
+REQUIRED_OF_STREAM = (
+    "max_stream_data_local",
+    "max_stream_data_local_sent",
+    "receiver.highest_offset",
+    "sender._buffer_start",
+    "sender._buffer_stop",
+)
+"""Names of aioquic's streams that this module relies on."""
+
+
+@cache
+def check_aioquic() -> None:
+    """Refuse to work with an aioquic that lacks a name we rely on, rather than run without what it protects.
+
+    Raises:
+        LeafSyncError: it does.
+    """
+    quic = QuicConnection(configuration=QuicConfiguration(server_name=SERVER_NAME))
+    quic.connect(("192.0.2.1", 9), now=0.0)
+    stream = QuicStream(stream_id=0)
+    for owner, names in ((quic, REQUIRED_OF_QUIC), (quic.tls, REQUIRED_OF_TLS), (stream, REQUIRED_OF_STREAM)):
+        for name in names:
+            try:
+                operator.attrgetter(name)(owner)
+            except AttributeError as error:
+                reason = f"this aioquic has no {name}; install aioquic 1.7.2 or a later 1.7"
+                raise LeafSyncError(reason=reason) from error
+
+
+class CertificateRequired(tls.Alert):
+    """The TLS alert for a client that shows no certificate (RFC 8446 section 6.2)."""
+
+    description = tls.AlertDescription.certificate_required
+
+
+class PinnedContext(tls.Context):
+    """TLS that lets nobody past CertificateVerify whose key was not accepted.
+
+    The signature is checked before the key is judged, so a stolen certificate does not get as far.
+    """
+
+    check_peer: Callable[[x509.Certificate], None]
+
+    def _server_handle_certificate(self, input_buf: "Buffer") -> None:
+        super()._server_handle_certificate(input_buf)
+        if self._peer_certificate is None:
+            # An empty Certificate message is accepted upstream, and skips CertificateVerify.
+            raise CertificateRequired("a client certificate is required")
+
+    def _server_handle_certificate_verify(self, input_buf: "Buffer") -> None:
+        super()._server_handle_certificate_verify(input_buf)
+        self._judge()
+
+    def _client_handle_certificate_verify(self, input_buf: "Buffer") -> None:
+        super()._client_handle_certificate_verify(input_buf)
+        self._judge()
+
+    def _judge(self) -> None:
+        if self._peer_certificate is None:
+            raise CertificateRequired("a certificate is required")
+        self.check_peer(self._peer_certificate)
+
+
+class BurstPacer(QuicPacketPacer):
+    """aioquic's pacer with bursts that suit timers of 1 ms: 16 packets a tick would be 23 MB/s at the most."""
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        size = self._max_datagram_size
+        rate = PACING_GAIN * congestion_window / max(smoothed_rtt, 1e-6)
+        self.packet_time = min(max(size / rate, 1e-6), 1.0)
+        burst = min(congestion_window // 2, BURST_PACKETS * size, max(16 * size, int(rate * BURST_SECONDS)))
+        self.bucket_max = max(2 * size, burst) / rate
+        self.bucket_time = min(self.bucket_time, self.bucket_max)
+
+
+def configuration_for(identity: Identity, limits: Limits, *, is_client: bool) -> QuicConfiguration:
+    """Return aioquic's settings for one side. Tickets are never passed on, so there is no resumption and no 0-RTT."""
+    return QuicConfiguration(
+        alpn_protocols=[ALPN],
+        certificate=identity.certificate,
+        cipher_suites=[tls.CipherSuite.AES_128_GCM_SHA256, tls.CipherSuite.CHACHA20_POLY1305_SHA256],
+        congestion_control_algorithm="cubic",
+        idle_timeout=limits.idle_timeout,
+        is_client=is_client,
+        max_data=limits.connection_window,
+        max_datagram_size=MAX_DATAGRAM_SIZE,
+        max_stream_data=limits.stream_window,
+        private_key=identity.private_key,
+        server_name=SERVER_NAME if is_client else None,
+        # The chain means nothing between self-signed keys: the pin is the check.
+        verify_mode=ssl.CERT_NONE,
+    )
+
+
+class PinnedQuic(QuicConnection):
+    """aioquic's connection with pinned mutual TLS, and with windows that follow what the application consumed.
+
+    Upstream raises a window whenever data was seen at more than half of it, read or not (security reference 1d).
+    """
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        *,
+        own_fingerprint: Fingerprint,
+        address: str,
+        authorize: Authorize,
+        limits: Limits,
+        original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
+        )
+        self.peer_fingerprint: Fingerprint | None = None
+        self.refusal: LeafSyncError | None = None
+        self.own_fingerprint = own_fingerprint
+        self.address = address
+        self._authorize = authorize
+        self._stream_step = max(1, limits.stream_window // 4)
+        self._data_step = max(1, limits.connection_window // 4)
+        self._stream_credit: dict[int, int] = {}
+        self._data_credit = 0
+        for limit, value in ((self._local_max_streams_bidi, limits.peer_streams), (self._local_max_streams_uni, 0)):
+            limit.value = limit.sent = value
+        self._loss._pacer = BurstPacer(max_datagram_size=configuration.max_datagram_size)
+
+    # Who the peer is
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        # Upstream makes a new TLS context here, at the start and again after Retry and version negotiation.
+        super()._initialize(peer_cid)
+        self.tls.__class__ = PinnedContext
+        context = cast("PinnedContext", self.tls)
+        context.check_peer = self._check_peer
+        context._signature_algorithms = [tls.SignatureAlgorithm.ED25519]
+        context._request_client_certificate = not self._is_client
+
+    def _check_peer(self, certificate: x509.Certificate) -> None:
+        if not isinstance(certificate.public_key(), ed25519.Ed25519PublicKey):
+            raise tls.AlertUnsupportedCertificate("only Ed25519 keys are accepted")
+        fingerprint = fingerprint_of(certificate)
+        try:
+            if hmac.compare_digest(fingerprint, self.own_fingerprint):
+                raise SelfConnection(address=self.address)
+            self._authorize(fingerprint)
+        except LeafSyncError as error:
+            self.refusal = error
+            raise tls.AlertBadCertificate("not trusted") from error
+        except Exception as error:
+            # An authorizer with a bug refuses: the handshake must not go on as if it had never been asked.
+            logger.exception("the trust check failed")
+            self.refusal = LeafSyncError(reason="the trust check failed")
+            raise tls.AlertInternalError("the trust check failed") from error
+        self.peer_fingerprint = fingerprint
+
+    def receive_datagram(self, data: bytes, addr: SocketAddress, now: float) -> None:
+        # Upstream stops at the next transmit only. Within one batch the peer's Finished could still complete a
+        # handshake that was refused a datagram earlier.
+        if self._close_event is None:
+            super().receive_datagram(data, addr, now)
+
+    # Receive windows
+
+    def credit(self, stream_id: int, count: int) -> bool:
+        """Let the peer send `count` more bytes; return whether that is worth telling it now."""
+        changed = False
+        self._data_credit += count
+        if self._data_credit >= self._data_step:
+            self._local_max_data.value += self._data_credit
+            self._data_credit = 0
+            changed = True
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.receiver.is_finished:
+            self._stream_credit.pop(stream_id, None)
+            return changed
+        credit = self._stream_credit.get(stream_id, 0) + count
+        if credit >= self._stream_step:
+            stream.max_stream_data_local += credit
+            credit = 0
+            changed = True
+        self._stream_credit[stream_id] = credit
+        return changed
+
+    def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
+        if stream.max_stream_data_local_sent == stream.max_stream_data_local or stream.receiver.is_finished:
+            return
+        receiver = stream.receiver
+        # With nothing seen, upstream has nothing to double.
+        seen, receiver.highest_offset = receiver.highest_offset, 0
+        try:
+            super()._write_stream_limits(builder=builder, space=space, stream=stream)
+        finally:
+            receiver.highest_offset = seen
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        limit = self._local_max_data
+        used, limit.used = limit.used, 0
+        try:
+            super()._write_connection_limits(builder=builder, space=space)
+        finally:
+            limit.used = used
+
+    # What Connection asks
+
+    @property
+    def ended(self) -> events.ConnectionTerminated | None:
+        """How the connection ended, from the moment that is known: well before upstream's event for it."""
+        return self._close_event
+
+    @property
+    def ended_by_peer(self) -> bool:
+        return self._state is QuicConnectionState.DRAINING
+
+    @property
+    def ended_silently(self) -> bool:
+        return self._state is QuicConnectionState.TERMINATED
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether both sides accepted the handshake: for a client, that the server judged its key (RFC 9001 4.1.2)."""
+        return self._handshake_confirmed
+
+    @property
+    def smoothed_rtt(self) -> float:
+        return float(self._loss._rtt_smoothed)
+
+    def take_events(self) -> deque[events.QuicEvent]:
+        """Return the queue of events; the caller empties it."""
+        return self._events
+
+    def ack_at_once(self, now: float) -> None:
+        """Acknowledge with the next transmit what is to be acknowledged: a batch is more than two packets already
+        (RFC 9000 section 13.2.2), and a timer of 1 ms would only add its delay."""
+        space = self._spaces.get(tls.Epoch.ONE_RTT)
+        if space is not None and space.ack_at is not None:
+            space.ack_at = now
+
+    def may_open(self) -> bool:
+        """Whether the peer lets us open another stream now."""
+        return self._local_next_stream_id_bidi // 4 < self._remote_max_streams_bidi
+
+    def has_stream(self, stream_id: int) -> bool:
+        """Whether the stream is not yet finished both ways, and acknowledged so."""
+        return stream_id in self._streams
+
+    def final_size(self, stream_id: int) -> int:
+        """How many bytes of the peer's stream count against the connection's window."""
+        stream = self._streams.get(stream_id)
+        return stream.receiver.highest_offset if stream else 0
+
+    def unacked(self, stream_id: int) -> int:
+        """Bytes written to a stream and not acknowledged."""
+        stream = self._streams.get(stream_id)
+        return stream.sender._buffer_stop - stream.sender._buffer_start if stream else 0
+
+    def unacked_total(self) -> int:
+        return sum(stream.sender._buffer_stop - stream.sender._buffer_start for stream in self._streams.values())
+
+    def acked_total(self) -> int:
+        """A number that changes whenever the peer acknowledged stream data."""
+        return sum(stream.sender._buffer_start for stream in self._streams.values())
