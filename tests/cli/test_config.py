@@ -52,7 +52,7 @@ def test_a_host_name_is_cleaned(host: str, name: str) -> None:
         ("port = ", "at end of document"),
         ("port =\n", "line 1"),
         ("port = 5000\nname = anna", "line 2"),
-        ("port = 1\nport = 2", "line 2"),
+        ("port = 1\nport = 2", "overwrite"),
         (b"# ok\nname = '\xff'", "line 2"),
         ("port = '5000'", "'port'"),
         ("port = true", "'port'"),
