@@ -1,5 +1,7 @@
 """A bitmap is a set of chunk numbers that survives the store."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -58,7 +60,7 @@ def test_a_number_outside_is_no_member_and_cannot_be_added(index: int) -> None:
     [(8, b"\0\0"), (9, b"\0"), (0, b"\0"), (-1, b""), (-8, b""), (4, b"\x10"), (9, b"\0\x02"), (15, b"\0\x80")],
 )
 def test_what_does_not_fit_the_size_is_refused(size: int, data: bytes) -> None:
-    with pytest.raises(ValueError, match="bit|size"):
+    with pytest.raises(ValueError, match=r"bit|size"):
         Bitmap(size, data)
 
 
@@ -84,4 +86,4 @@ def test_neighbours_join_into_ranges(indexes: list[int], expected: list[tuple[in
 def test_ranges_hold_the_same_numbers_and_never_touch(numbers: set[int]) -> None:
     joined = ranges(sorted(numbers))
     assert [index for start, count in joined for index in range(start, start + count)] == sorted(numbers)
-    assert all(start + count < after for (start, count), (after, _) in zip(joined, joined[1:], strict=False))
+    assert all(start + count < after for (start, count), (after, _) in pairwise(joined))
