@@ -150,7 +150,7 @@ class Store:
         return {
             _unsigned(mark): root
             for mark, root, checksum in rows
-            if isinstance(root, bytes) and checksum == _checksum(mark, root)
+            if isinstance(root, bytes) and checksum == _checksum(mark, root + b"\0")
         }
 
     def load_racy(self) -> frozenset[int]:
@@ -220,7 +220,7 @@ class Store:
         hashes, leaves = [], []
         for row in rows:
             mark = _signed(row.mark)
-            hashes.append((mark, row.root, row.racy, _checksum(mark, row.root)))
+            hashes.append((mark, row.root, row.racy, _checksum(mark, row.root + bytes((row.racy,)))))
             if row.leaves is not None:
                 leaves.append((mark, row.leaves, _checksum(mark, row.leaves)))
         with self._write() as connection:

@@ -1,0 +1,178 @@
+"""Which entries take no part: gitignore rules out of `.leafsyncignore` files, found by the scan as it descends.
+
+The rules come from this device's folder alone and only ever hide entries here; they never cause a delete. A line is
+translated by pathspec and then matched as git does it: each directory on the way by itself, the rules of the deepest
+directory first, in a file the last line first. So nothing below an ignored directory can come back.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+from leafsync.engine.core.index import Problem
+from leafsync.engine.core.names import IGNORE_FILE, join
+
+DEFAULT_LINES = (".git/", "*.part")
+"""Ignored unless a file takes them back: `.git` is torn by syncing half a commit, `.part` files are half downloads."""
+
+MAX_LINES = 512
+"""Lines of one file: each costs time for every entry below it."""
+
+MAX_LINE = 1024
+"""Bytes of one line."""
+
+MAX_DOUBLE_STARS = 4
+"""`**` in one line: the time to match grows fourfold with each (pathspec issue 131)."""
+
+MAX_FILE = 64 * 1024
+"""Bytes of one file, so that a wrong one is never read whole."""
+
+_STAR = "[^/]*"
+_STARS = re.compile(r"(?:\[\^/\]\*){2,}")
+_SETS = re.compile(r"\\.|\[(?!\^/\])\^?\]?[^\]\\]*(?:\\.[^\]\\]*)*\]", re.DOTALL)
+_NO_SLASH = "(?!/)"
+_ENDINGS = (("(?:(?P<ps_d>/)|$)", r"\Z"), ("/", r"/."), (".", ""))
+"""How a translated line ends -> how it ends here: pathspec matches what is below a directory too, git (and we) look
+at each directory by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The lines of one directory, as one expression for files and one for directories."""
+
+    files: re.Pattern[str]
+    directories: re.Pattern[str]
+    excludes: tuple[bool, ...]
+    """For each group of the expressions: whether its line ignores (else it takes back)."""
+
+    def decide(self, path: str, is_directory: bool) -> bool | None:
+        """Say whether `path` (relative to the directory of the rules) is ignored, None when no line matches."""
+        found = (self.directories if is_directory else self.files).match(path)
+        return None if found is None else self.excludes[(found.lastindex or 0) - 1]
+
+
+@dataclass(slots=True)
+class IgnoreRules:
+    """All ignore rules of a folder."""
+
+    problems: list[Problem] = field(default_factory=list)
+    """Lines and files that do not hold, and why."""
+    _rules: dict[str, _Rules] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._rules[""] = _compile(list(_parsed(DEFAULT_LINES)))
+
+    def load(self, directory: str, content: bytes) -> None:
+        """Let the ignore file of `directory` hold from now on; what is wrong with it goes to `problems`."""
+        path = join(directory, IGNORE_FILE)
+        if len(content) > MAX_FILE:
+            self.refuse(directory, f"the file is longer than {MAX_FILE // 1024} KiB, so none of its rules holds")
+            return
+        lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
+        if len(lines) > MAX_LINES + (lines[-1] == ""):
+            self.problems.append(Problem(path, f"line {MAX_LINES + 1}: only the first {MAX_LINES} lines hold"))
+        parsed = [] if directory else list(_parsed(DEFAULT_LINES))
+        for number, line in enumerate(lines[:MAX_LINES], 1):
+            try:
+                parsed.extend(_parsed([line.removesuffix("\r")]))
+            except _BadLine as error:
+                self.problems.append(Problem(path, f"line {number}: {error}"))
+        if parsed:
+            self._rules[directory] = _compile(parsed)
+
+    def refuse(self, directory: str, reason: str) -> None:
+        """Note that the ignore file of `directory` cannot be used."""
+        self.problems.append(Problem(join(directory, IGNORE_FILE), reason))
+
+    def ignored(self, path: str, is_directory: bool) -> bool:
+        """Say whether the entry at `path` is ignored, by itself or with a directory above it."""
+        end = path.find("/")
+        while end >= 0:
+            if self.ignored_here(path[:end], True):
+                return True
+            end = path.find("/", end + 1)
+        return self.ignored_here(path, is_directory)
+
+    def ignored_here(self, path: str, is_directory: bool) -> bool:
+        """Say whether the entry at `path` is ignored by itself; the directories above it are known not to be."""
+        directory = path
+        while directory:
+            directory = directory.rpartition("/")[0]
+            rules = self._rules.get(directory)
+            if rules is not None:
+                decided = rules.decide(path[len(directory) + 1 :] if directory else path, is_directory)
+                if decided is not None:
+                    return decided
+        return False
+
+
+class _BadLine(Exception):
+    """Why a line does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    expression: str
+    excludes: bool
+    only_directories: bool
+
+
+def _parsed(lines: list[str] | tuple[str, ...]) -> Iterator[_Line]:
+    for line in lines:
+        if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE:
+            raise _BadLine(f"longer than {MAX_LINE} bytes")
+        if line.count("**") > MAX_DOUBLE_STARS:
+            raise _BadLine(f"more than {MAX_DOUBLE_STARS} '**'")
+        pattern = _without_trailing_spaces(line)
+        only_directories = pattern.endswith("/")
+        pattern = pattern.removesuffix("/")
+        if not pattern or pattern == "!" or pattern.endswith("/") or line.startswith("#"):
+            continue
+        try:
+            expression, excludes = GitIgnoreSpecPattern.pattern_to_regex(pattern)
+            if expression is not None and excludes is not None:
+                expression = _exact(expression)
+                re.compile(expression)
+                yield _Line(expression, excludes, only_directories)
+        except Exception as error:  # whatever a library makes of a user's line: it costs that line alone
+            raise _BadLine(f"not a pattern ({error})") from error
+
+
+def _without_trailing_spaces(line: str) -> str:
+    """Strip spaces from the end unless the first of them is escaped, as git does."""
+    stripped = line.rstrip(" ")
+    escapes = len(stripped) - len(stripped.rstrip("\\"))
+    return stripped + " " if escapes % 2 and stripped != line else stripped
+
+
+def _exact(expression: str) -> str:
+    """Return pathspec's expression for a path alone, sets that match no slash, and stars that do not backtrack."""
+    for ending, exact in _ENDINGS:
+        if expression.endswith(ending):
+            expression = expression.removesuffix(ending) + exact
+            break
+    expression = _SETS.sub(lambda found: found[0] if found[0][0] == "\\" else _NO_SLASH + found[0], expression)
+    head, *pieces = _STARS.sub(lambda _run: _STAR, expression).split(_STAR)
+    for number, piece in enumerate(pieces):
+        last = number == len(pieces) - 1 or "/" in piece.replace("[^/]", "").replace(_NO_SLASH, "")
+        # What stands between two stars is taken at its first place: a later one can only match less.
+        head += f"{_STAR}{piece}" if last else f"(?>{_STAR}?{piece})"
+    return head
+
+
+def _compile(lines: list[_Line]) -> _Rules:
+    """Join the lines so that one match finds the last of them that applies."""
+    lines = lines[::-1]
+    expressions = [f"({line.expression})" for line in lines]
+    nothing = "(?!)"
+    files = [
+        f"({nothing})" if line.only_directories else expression
+        for line, expression in zip(lines, expressions, strict=True)
+    ]
+    return _Rules(
+        re.compile("|".join(files) or nothing, re.DOTALL),
+        re.compile("|".join(expressions) or nothing, re.DOTALL),
+        tuple(line.excludes for line in lines),
+    )

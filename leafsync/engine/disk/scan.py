@@ -1,0 +1,286 @@
+"""The scan: everything in the folder, as an index. Files that the store knows by their stat are not read again."""
+
+import errno
+import os
+import stat as modes
+import threading
+import unicodedata
+from dataclasses import dataclass
+
+from leafsync.engine.core.index import Entry, Index, Kind, Problem
+from leafsync.engine.core.merkle import CHUNK_SIZE, MAX_FILE_SIZE
+from leafsync.engine.core.names import (
+    IGNORE_FILE,
+    MAX_DEPTH,
+    MAX_PATH,
+    STAGING,
+    TRASH,
+    join,
+    name_problem,
+    target_problem,
+)
+from leafsync.engine.disk.folder import Folder, state_mark
+from leafsync.engine.disk.hashing import BUSY, GONE, Cancelled, Hashed, Hasher, Progress
+from leafsync.engine.disk.ignore import MAX_FILE, IgnoreRules
+from leafsync.engine.disk.store import HashRow, Store
+from leafsync.errors import EntryRefused, FolderMissing, FolderUnreadable
+
+RACY_NS = 2_000_000_000
+"""Nanoseconds: a file that changed so short ago may change again without a new time (FAT stores even seconds), so its
+hash is only good for this once (DESIGN section 5, fault case 33)."""
+
+IGNORED = "ignored"
+"""Why an entry is withheld when it is by a rule and not by a problem."""
+
+MOUNTED = "another filesystem is mounted here"
+
+_MAX_TIME = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a scan found."""
+
+    index: Index
+    ignore: IgnoreRules
+    hashed_files: int
+    hashed_bytes: int
+
+
+def is_racy(stat: os.stat_result, now_ns: int) -> bool:
+    """Say whether the file changed so short before `now_ns` (or after it) that its stat cannot be relied on."""
+    return max(stat.st_mtime_ns, stat.st_ctime_ns) > now_ns - RACY_NS
+
+
+def file_time(stat: os.stat_result) -> int:
+    """Return the modification time as an entry holds it: filesystems store more than 64 bits of nanoseconds."""
+    return max(-_MAX_TIME - 1, min(stat.st_mtime_ns, _MAX_TIME))
+
+
+def scan(
+    folder: Folder,
+    store: Store,
+    hasher: Hasher,
+    *,
+    previous: Index | None = None,
+    now_ns: int,
+    progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
+) -> Scan:
+    """List the whole folder and hash what is not known.
+
+    `previous` is an index of this folder from this process: it spares reading the cache. `now_ns` is the time in
+    nanoseconds since 1970. `progress` is told of hashed bytes, from other threads. Raises FolderMissing,
+    FolderUnreadable, Cancelled, and what the store raises; anything wrong with a single entry is a problem in the
+    index, and the entry is withheld, so nobody takes it for absent (fault case 73).
+    """
+    _check_root(folder)
+    walk = _Walk(folder, _Known(store, previous), cancelled or threading.Event())
+    with folder.handles():
+        walk.root()
+    hashed = _hash(walk, store, hasher, now_ns, progress, cancelled)
+    _check_root(folder)
+    index = Index(walk.listings, states=walk.states, problems=walk.problems + walk.ignore.problems)
+    if walk.complete:
+        store.forget_except({mark for marks in walk.states.values() for mark in marks.values()})
+    return Scan(index, walk.ignore, len(hashed), sum(result.stat.st_size for result in hashed))
+
+
+def _check_root(folder: Folder) -> None:
+    if not folder.same_root():
+        raise FolderMissing(path=folder.path)
+
+
+class _Known:
+    """Roots of files that did not change, out of the last index and the cache."""
+
+    def __init__(self, store: Store, previous: Index | None) -> None:
+        self._store = store
+        self._previous = previous
+        self._racy = store.load_racy() if previous is not None else frozenset()
+        self._cached: dict[int, bytes] | None = None
+
+    def root(self, path: str, mark: int) -> bytes | None:
+        if self._previous is not None and mark not in self._racy and self._previous.state(path) == mark:
+            entry = self._previous.entry(path)
+            if entry is not None and entry.kind is Kind.FILE:
+                return entry.hash
+        if self._cached is None:
+            self._cached = self._store.load_roots()
+        return self._cached.get(mark)
+
+
+class _Walk:
+    """One walk down the folder."""
+
+    def __init__(self, folder: Folder, known: _Known, cancelled: threading.Event) -> None:
+        self.folder = folder
+        self.known = known
+        self.cancelled = cancelled
+        self.ignore = IgnoreRules()
+        self.listings: dict[str, list[Entry]] = {}
+        self.states: dict[str, dict[str, int]] = {}
+        self.problems: list[Problem] = []
+        self.unhashed: list[tuple[str, os.stat_result]] = []
+        self.complete = True
+        """Whether every directory could be read, so that a hash nobody asked for is of no more use."""
+
+    def root(self) -> None:
+        try:
+            self.directory("", self.folder.list_directory(""))
+        except OSError as error:
+            raise FolderUnreadable(path=self.folder.path, reason=error.strerror) from error
+
+    def directory(self, path: str, found: list[tuple[str, os.stat_result]]) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled
+        entries: list[Entry] = []
+        states: dict[str, int] = {}
+        self.listings[path], self.states[path] = entries, states
+        self.load_rules(path, found)
+        found = self.usable(path, found)
+        deep = path.count("/") + 2 > MAX_DEPTH if path else False
+        for name, stat in found:
+            child = f"{path}/{name}" if path else name
+            is_directory = modes.S_ISDIR(stat.st_mode)
+            entry: Entry | None
+            if self.ignore.ignored_here(child, is_directory):
+                entry = Entry(name, Kind.WITHHELD, target=IGNORED)
+            elif deep:
+                entry = self.withheld(child, f"the path is deeper than {MAX_DEPTH} directories")
+            elif len(child) > MAX_PATH // 4 and len(child.encode()) > MAX_PATH:
+                entry = self.withheld(child, f"the path is longer than {MAX_PATH} bytes")
+            elif modes.S_ISREG(stat.st_mode):
+                entry = self.file(child, stat, states)
+            elif is_directory:
+                entry = self.subdirectory(child, stat)
+            elif modes.S_ISLNK(stat.st_mode):
+                entry = self.link(child)
+            else:
+                entry = self.withheld(child, "it is not a file, directory or symbolic link")
+            if entry is not None:
+                entries.append(entry)
+
+    def usable(self, path: str, found: list[tuple[str, os.stat_result]]) -> list[tuple[str, os.stat_result]]:
+        """Leave out our own directories and names that cannot travel, and withhold names that collide with such."""
+        own = (STAGING, TRASH) if not path else ()
+        kept, refused = [], set()
+        for name, stat in found:
+            if name in own:
+                continue
+            problem = name_problem(name)
+            if problem is None:
+                kept.append((name, stat))
+            else:
+                refused.add(unicodedata.normalize("NFC", name))
+                self.report(path, name, stat, problem)
+        if not refused:
+            return kept
+        colliding = [name for name, _stat in kept if name in refused]
+        for name in colliding:
+            reason = "another name here differs only in its Unicode normal form"
+            self.listings[path].append(self.withheld(join(path, name), reason))
+        return [(name, stat) for name, stat in kept if name not in colliding]
+
+    def report(self, path: str, name: str, stat: os.stat_result, problem: str) -> None:
+        child = join(path, name)
+        if not self.ignore.ignored_here(child, modes.S_ISDIR(stat.st_mode)):
+            self.problems.append(Problem(child, problem))
+
+    def withheld(self, path: str, reason: str) -> Entry:
+        self.problems.append(Problem(path, reason))
+        return Entry(path.rpartition("/")[2], Kind.WITHHELD, target=reason)
+
+    def file(self, path: str, stat: os.stat_result, states: dict[str, int]) -> Entry | None:
+        if stat.st_size > MAX_FILE_SIZE:
+            return self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB")
+        mark = state_mark(stat)
+        root = self.known.root(path, mark)
+        if root is None:
+            self.unhashed.append((path, stat))
+            return None
+        entry = _file_entry(path, stat, root)
+        states[entry.name] = mark
+        return entry
+
+    def subdirectory(self, path: str, stat: os.stat_result) -> Entry | None:
+        if stat.st_dev != self.folder.device:
+            return self.withheld(path, MOUNTED)
+        try:
+            found = self.folder.list_directory(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return self.withheld(path, MOUNTED)
+            self.complete = False
+            return self.withheld(path, f"the directory cannot be read: {error.strerror}")
+        self.directory(path, found)
+        return Entry(path.rpartition("/")[2], Kind.DIRECTORY)
+
+    def link(self, path: str) -> Entry | None:
+        try:
+            target = self.folder.read_link(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return self.withheld(path, f"the link cannot be read: {error.strerror}")
+        problem = target_problem(path, target)
+        if problem is not None:
+            return self.withheld(path, problem)
+        return Entry(path.rpartition("/")[2], Kind.SYMLINK, target=target)
+
+    def load_rules(self, path: str, found: list[tuple[str, os.stat_result]]) -> None:
+        for name, _stat in found:
+            if name == IGNORE_FILE:
+                try:
+                    self.ignore.load(path, self.read(join(path, IGNORE_FILE)))
+                except FileNotFoundError:
+                    return
+                except EntryRefused:
+                    self.ignore.refuse(path, "it is not a regular file, so none of its rules holds")
+                except OSError as error:
+                    self.ignore.refuse(path, f"it cannot be read ({error.strerror}), so none of its rules holds")
+
+    def read(self, path: str) -> bytes:
+        fd = self.folder.open_file(path)
+        with os.fdopen(fd, "rb") as file:
+            return file.read(MAX_FILE + 1)
+
+
+def _hash(
+    walk: _Walk,
+    store: Store,
+    hasher: Hasher,
+    now_ns: int,
+    progress: Progress | None,
+    cancelled: threading.Event | None,
+) -> list[Hashed]:
+    """Hash the files that the walk found unknown, and add them to its listings. Returns those that worked."""
+    done: list[Hashed] = []
+    for result in hasher.hash_many(walk.folder, walk.unhashed, progress=progress, cancelled=cancelled):
+        directory, _, name = result.path.rpartition("/")
+        if result.error is None:
+            done.append(result)
+            walk.listings[directory].append(_file_entry(result.path, result.stat, result.root))
+            walk.states[directory][name] = state_mark(result.stat)
+        elif result.error != GONE:
+            reason = (
+                "busy: it changes while it is read" if result.error == BUSY else f"it cannot be read: {result.error}"
+            )
+            walk.listings[directory].append(walk.withheld(result.path, reason))
+    store.put_hashes(
+        HashRow(
+            state_mark(result.stat),
+            result.root,
+            result.leaves if result.stat.st_size > CHUNK_SIZE else None,
+            is_racy(result.stat, now_ns),
+        )
+        for result in done
+    )
+    return done
+
+
+def _file_entry(path: str, stat: os.stat_result, root: bytes) -> Entry:
+    executable = bool(stat.st_mode & modes.S_IXUSR)
+    return Entry(path.rpartition("/")[2], Kind.FILE, stat.st_size, file_time(stat), executable, root)

@@ -1,0 +1,171 @@
+"""The trash: what a pass replaces or deletes, kept under `.leafsync_trash/<pass>/` at the path it had."""
+
+import errno
+import os
+import stat as modes
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+
+from leafsync.engine.core.index import Entry
+from leafsync.engine.core.merkle import CHUNK_SIZE
+from leafsync.engine.core.names import MAX_NAME, TRASH, join, parent
+from leafsync.engine.disk.folder import Folder
+from leafsync.engine.disk.seen import change_error, check_path, matches, same_file
+from leafsync.errors import EntryChanged, EntryRefused
+
+MAX_VERSIONS = 1000
+"""Entries of one name that a pass can keep: more only come of a loop."""
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
+"""What link says on filesystems without hard links, at their limit, or for another user's file."""
+
+
+def pass_name(now: datetime, token: str) -> str:
+    """Return the directory of a pass in the trash: sorts by time, and `token` tells two of one second apart."""
+    return f"{now:%Y%m%d-%H%M%S}-{token}"
+
+
+class Trash:
+    """The trash of one pass. Nothing is made before the first entry comes. Thread-safe."""
+
+    def __init__(self, folder: Folder, pass_name: str) -> None:
+        self.folder = folder
+        self.pass_name = pass_name
+        self._lock = threading.Lock()
+        self._made: dict[str, str] = {}
+        self._changed: set[str] = set()
+
+    def keep(self, path: str) -> str:
+        """Keep the file or link at `path`, which stays where it is, and return where in the trash it is.
+
+        Raises EntryChanged, EntryRefused, DiskFull, DiskFailed.
+        """
+        check_path(path)
+        try:
+            with self.folder.handles():
+                stat = self.folder.stat(path)
+                if stat is None:
+                    raise EntryChanged(path=path)
+                return self._keep(path, stat)
+        except OSError as error:
+            raise change_error(error, path) from error
+
+    def remove(self, path: str, expected: Entry, mark: int | None) -> None:
+        """Move the entry at `path` to the trash if it is still what was seen (`seen.matches`).
+
+        A directory must be empty; it is made in the trash too, so that a restore brings it back. Raises EntryChanged
+        when it is something else or not empty, EntryRefused, DiskFull, DiskFailed.
+        """
+        check_path(path)
+        try:
+            with self.folder.handles():
+                stat = self.folder.stat(path)
+                if stat is None or not matches(self.folder, path, stat, expected, mark):
+                    raise EntryChanged(path=path)
+                if modes.S_ISDIR(stat.st_mode):
+                    self.folder.remove_directory(path)
+                    self._directory(path)
+                else:
+                    self._keep(path, stat)
+                    if not same_file(stat, self.folder.stat(path)):
+                        raise EntryChanged(path=path)
+                    self.folder.unlink(path)
+                self._note(parent(path))
+        except OSError as error:
+            raise change_error(error, path) from error
+
+    def sync(self) -> None:
+        """Bring the names in all changed directories to the disk, the trash first. Raises DiskFailed."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        with self.folder.handles():
+            for directory in sorted(changed, key=lambda path: (not path.startswith(TRASH), path)):
+                try:
+                    self.folder.sync_directory(directory)
+                except FileNotFoundError:  # removed after something in it was
+                    continue
+                except OSError as error:
+                    raise change_error(error, directory) from error
+
+    def _keep(self, path: str, stat: os.stat_result) -> str:
+        directory = self._directory(parent(path))
+        for target in _versions(join(directory, path.rpartition("/")[2])):
+            try:
+                if modes.S_ISREG(stat.st_mode):
+                    self._link(path, target)
+                elif modes.S_ISLNK(stat.st_mode):
+                    self.folder.make_link(target, self.folder.read_link(path))
+                else:
+                    raise EntryRefused(path=path)
+            except FileExistsError:
+                continue
+            self._note(directory)
+            return target
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+    def _link(self, path: str, target: str) -> None:
+        try:
+            self.folder.link(path, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            self._copy(path, target)
+
+    def _copy(self, path: str, target: str) -> None:
+        source = self.folder.open_file(path)
+        try:
+            copy = self.folder.create_file(target)
+            try:
+                stat, offset = os.fstat(source), 0
+                while chunk := os.pread(source, CHUNK_SIZE, offset):
+                    self.folder.write_at(copy, chunk, offset)
+                    offset += len(chunk)
+                self.folder.dress(copy, stat.st_mode & 0o777, stat.st_mtime_ns)
+                self.folder.sync_file(copy)
+            except BaseException:
+                self.folder.unlink(target)
+                raise
+            finally:
+                os.close(copy)
+        finally:
+            os.close(source)
+
+    def _directory(self, path: str) -> str:
+        """Return the directory of the trash that stands for `path`, made when it is not there."""
+        with self._lock:
+            return self._make(path)
+
+    def _make(self, path: str) -> str:
+        made = self._made.get(path)
+        if made is not None:
+            return made
+        if path:
+            above = self._make(parent(path))
+            wanted = join(above, path.rpartition("/")[2])
+        else:
+            self.folder.prepare(TRASH)
+            above, wanted = TRASH, join(TRASH, self.pass_name)
+            self._changed.add("")
+        for directory in _versions(wanted):
+            try:
+                self.folder.make_directory(directory)
+            except NotADirectoryError:  # a file of that name was thrown away earlier in the pass
+                continue
+            self._changed.add(above)
+            self._made[path] = directory
+            return directory
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+
+    def _note(self, directory: str) -> None:
+        with self._lock:
+            self._changed.add(directory)
+
+
+def _versions(path: str) -> Iterator[str]:
+    """Yield the path, then with numbers added, the name cut so that it stays possible."""
+    yield path
+    directory, _, name = path.rpartition("/")
+    for number in range(1, MAX_VERSIONS):
+        suffix = f".{number}"
+        yield join(directory, name.encode()[: MAX_NAME - len(suffix)].decode(errors="ignore") + suffix)
