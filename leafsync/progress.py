@@ -1,0 +1,375 @@
+"""What a run looks like in lines of text: pure rendering of snapshots and summaries, time and size injected.
+
+Sizes are in bytes and shown in powers of 1000; rates are windowed averages in bytes per second. Every text from
+outside is escaped here. Nothing in this module writes or asks for the time.
+"""
+
+import unicodedata
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from leafsync.engine.core.status import (
+    ConnectStatus,
+    PassState,
+    PassSummary,
+    ServeStatus,
+    Snapshot,
+    Totals,
+    TransferState,
+    TransferStatus,
+)
+from leafsync.text import printable
+
+WINDOW = 5.0
+"""Seconds a rate is averaged over: long enough to be read, short enough to follow a link that slows down."""
+
+MIN_SPAN = 0.5
+"""Seconds between the oldest and the newest sample before a rate is shown: less is the rate of one batch."""
+
+MAX_ROWS = 8
+"""Files shown at once in the live area: the most data streams there are."""
+
+MAX_LISTED = 20
+"""Paths of one kind listed in a summary; `-v` lists all."""
+
+MAX_ETA = 99 * 3600
+"""Seconds beyond which the time left is not shown: it would be a guess."""
+
+UNKNOWN = "--"
+"""Stands for a figure that cannot be known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the live area may fill, in character cells, as the caller measured it."""
+
+    width: int
+    height: int
+    unicode: bool = True
+    """Whether the terminal's encoding has more than ASCII."""
+
+    @property
+    def usable(self) -> int:
+        """Cells of a line: the last column stays free, because terminals disagree on what happens there."""
+        return max(1, self.width - 1)
+
+
+# Text in cells
+
+
+def cell_width(text: str) -> int:
+    """Return the columns a terminal uses for `text`, already escaped; never fewer than it really uses."""
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def _cells(character: str) -> int:
+    if character == "\ufe0f":
+        return 1  # makes the character before it wide
+    if character in "\u200c\u200d" or unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def truncate_middle(text: str, width: int, ellipsis: str = "…") -> str:
+    """Return `text` in at most `width` cells; what is left out is marked, and both ends stay readable."""
+    if cell_width(text) <= width:
+        return text
+    room = width - 1
+    if room < 2:
+        return ellipsis[: max(0, width)]
+    head = _take(text, room // 2)
+    tail = _take(text[::-1], room - room // 2)[::-1]
+    while tail and _cells(tail[0]) == 0:
+        tail = tail[1:]
+    return head + ellipsis + tail
+
+
+def _take(text: str, width: int) -> str:
+    used = 0
+    for at, character in enumerate(text):
+        used += _cells(character)
+        if used > width:
+            return text[:at]
+    return text
+
+
+def pad(text: str, width: int) -> str:
+    """Return `text` with spaces up to `width` cells."""
+    return text + " " * (width - cell_width(text))
+
+
+# Figures
+
+
+def format_bytes(count: float) -> str:
+    """Return a size for people: `999 B`, `1.0 kB`, `12.3 MB`."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if round(count, 1) < 1000:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"
+
+
+def format_rate(rate: float | None) -> str:
+    """Return a rate in bytes per second for people."""
+    return UNKNOWN if rate is None else f"{format_bytes(rate)}/s"
+
+
+def format_eta(seconds: float | None) -> str:
+    """Return the time left as `m:ss` or `h:mm:ss`."""
+    if seconds is None:
+        return UNKNOWN
+    minutes, second = divmod(int(seconds + 0.5), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return how long something took."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours} h {minute:02} min" if hours else f"{minute} min {second:02} s"
+
+
+def format_count(count: int, one: str, many: str = "") -> str:
+    """Return `1 file`, `1,234 files`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def percent(done: int, total: int) -> int:
+    """Return the share in whole percent, 100 only when all is done."""
+    return 100 if total <= 0 else max(0, min(100, done * 100 // total))
+
+
+class Meter:
+    """The rate of a counter over the last `WINDOW` seconds."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, value: int) -> None:
+        """Note the counter's value. A value below the last one starts anew: it is another pass or file."""
+        samples = self._samples
+        if samples and value < samples[-1][1]:
+            samples.clear()
+        samples.append((now, value))
+        while len(samples) > 2 and samples[1][0] <= now - WINDOW:
+            samples.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """Counts per second, None while there is too little to tell."""
+        if not self._samples:
+            return None
+        (first, before), (last, value) = self._samples[0], self._samples[-1]
+        span = last - first
+        return (value - before) / span if span >= MIN_SPAN else None
+
+    def eta(self, remaining: int) -> float | None:
+        """Seconds until `remaining` counts have come, None when that cannot be told."""
+        if remaining <= 0:
+            return 0.0
+        rate = self.rate
+        seconds = remaining / rate if rate else None
+        return seconds if seconds is not None and seconds <= MAX_ETA else None
+
+
+# A run
+
+
+class Progress:
+    """Turns snapshots into lines. `observe` is called with each snapshot and the time it was taken (seconds)."""
+
+    def __init__(self) -> None:
+        self._snapshot = Snapshot(0)
+        self._meters: dict[Hashable, Meter] = {}
+
+    def observe(self, snapshot: Snapshot, now: float) -> None:
+        """Take in a snapshot; meters of what is gone are dropped."""
+        counters: dict[Hashable, int] = {}
+        for job in snapshot.connecting:
+            counters[job.id, "fetched"] = job.totals.fetched
+            counters[job.id, "done"] = job.totals.bytes_done
+            counters.update({(job.id, "file", one.path): one.done for one in job.transfers})
+        for serving in snapshot.serving:
+            counters.update({(serving.id, "peer", peer.fingerprint): peer.wire_out for peer in serving.peers})
+        self._meters = {key: self._meters.get(key) or Meter() for key in counters}
+        for key, value in counters.items():
+            self._meters[key].add(now, value)
+        self._snapshot = snapshot
+
+    def rate(self, job: ConnectStatus) -> float | None:
+        """Bytes of file content that come over the wire in a second."""
+        return self._meters[job.id, "fetched"].rate
+
+    def eta(self, job: ConnectStatus) -> float | None:
+        """Seconds until all bytes of the pass are there."""
+        return self._meters[job.id, "done"].eta(job.totals.bytes - job.totals.bytes_done)
+
+    def area(self, screen: Screen) -> list[str]:
+        """Return the lines of the live area; they fit the screen, with one row left for the cursor."""
+        lines: list[str] = []
+        for job in self._snapshot.connecting:
+            lines += self._connect_area(job, screen)
+        for serving in self._snapshot.serving:
+            lines += self._serve_area(serving, screen)
+        return lines[: max(0, screen.height - 1)]
+
+    def lines(self) -> list[str]:
+        """Return a plain line for each job that has something to tell between its events."""
+        return [line for job in self._snapshot.connecting if (line := self._line(job))]
+
+    def _line(self, job: ConnectStatus) -> str:
+        if job.state in (PassState.CONNECTING, PassState.SCANNING, PassState.COMPARING):
+            return _state_text(job)
+        if job.state is PassState.TRANSFERRING:
+            return "transferring: " + ", ".join(self._totals(job))
+        return ""
+
+    def _totals(self, job: ConnectStatus) -> list[str]:
+        """The figures of a pass, the most important first."""
+        totals = job.totals
+        return [
+            f"{percent(totals.bytes_done, totals.bytes)} %",
+            format_rate(self.rate(job)),
+            f"{format_eta(self.eta(job))} left",
+            f"{format_bytes(totals.bytes_done)} of {format_bytes(totals.bytes)}",
+            f"{totals.files_done:,} of {format_count(totals.files, 'file')}",
+        ]
+
+    def _connect_area(self, job: ConnectStatus, screen: Screen) -> list[str]:
+        if job.state is not PassState.TRANSFERRING:
+            return [_fit(_state_text(job), screen)]
+        room = min(MAX_ROWS, max(0, screen.height - 2))
+        rows = [self._file_row(job.id, one, screen) for one in job.transfers[:room]]
+        hidden = len(job.transfers) - len(rows)
+        if hidden and len(rows) > 1:
+            rows[-1] = _fit(f"and {format_count(hidden + 1, 'more file')}", screen)
+        return [*rows, _join_fitting(self._totals(job), screen)]
+
+    def _file_row(self, job: int, one: TransferStatus, screen: Screen) -> str:
+        meter = self._meters[job, "file", one.path]
+        if one.state in (TransferState.WAITING, TransferState.FAILED):
+            figures = "  " + printable(f"{one.state}: {one.error}" if one.error else one.state.value)
+            figures = truncate_middle(figures, screen.usable // 2, _ellipsis(screen))
+        else:
+            figures = _bar(one.done, one.size, screen) + f" {percent(one.done, one.size):>3} %"
+            if screen.usable >= 55:
+                figures += f" {format_rate(meter.rate):>10}"
+            if screen.usable >= 70:
+                figures += f" {format_eta(meter.eta(one.size - one.done)):>7} {format_bytes(one.size):>8}"
+        room = screen.usable - cell_width(figures)
+        return pad(truncate_middle(printable(one.path), room, _ellipsis(screen)), room) + figures
+
+    def _serve_area(self, job: ServeStatus, screen: Screen) -> list[str]:
+        head = f"serving {printable(job.folder)} on UDP port {job.port}, {format_count(len(job.peers), 'device')}"
+        lines = [_fit(head, screen)]
+        for peer in job.peers[:MAX_ROWS]:
+            rate = format_rate(self._meters[job.id, "peer", peer.fingerprint].rate)
+            text = f"  {printable(peer.name)} ({printable(peer.address)}): {printable(peer.activity)}, {rate}"
+            lines.append(_fit(text, screen))
+        return lines
+
+
+def _state_text(job: ConnectStatus) -> str:
+    address, folder, reason = (printable(text) for text in (job.address, job.folder, job.reason))
+    texts = {
+        PassState.CONNECTING: f"connecting to {address}",
+        PassState.SCANNING: f"scanning {folder}",
+        PassState.COMPARING: f"comparing with {address}",
+        PassState.TRANSFERRING: "transferring",
+        PassState.IN_SYNC: f"in sync with {address}",
+        PassState.RECONNECTING: f"connecting to {address} again in {job.retry_in:.0f} s",
+        PassState.STOPPED: "stopped",
+    }
+    text = texts[job.state]
+    return f"{text}: {reason}" if reason else text
+
+
+def _ellipsis(screen: Screen) -> str:
+    return "…" if screen.unicode else "~"
+
+
+def _fit(text: str, screen: Screen) -> str:
+    return truncate_middle(text, screen.usable, _ellipsis(screen))
+
+
+def _join_fitting(parts: Sequence[str], screen: Screen) -> str:
+    line = ""
+    for part in parts:
+        longer = f"{line}  {part}" if line else part
+        if cell_width(longer) > screen.usable:
+            break
+        line = longer
+    return line
+
+
+def _bar(done: int, total: int, screen: Screen) -> str:
+    cells = max(0, min(24, screen.usable // 5))
+    filled = cells * percent(done, total) // 100
+    full, empty = ("█", "░") if screen.unicode else ("#", ".")
+    return f" {full * filled}{empty * (cells - filled)}"
+
+
+# The end of a pass
+
+
+def summary_lines(summary: PassSummary, *, verbose: bool = False, allow_command: str = "") -> list[str]:
+    """Return what a pass did. `allow_command` is what the user would run to let held deletes happen."""
+    return [
+        _headline(summary),
+        *_details(summary),
+        *_listed([printable(path) for path in summary.trashed], "went to the trash", verbose),
+        *attention_lines(summary, verbose=verbose, allow_command=allow_command),
+    ]
+
+
+def attention_lines(summary: PassSummary, *, verbose: bool = False, allow_command: str = "") -> list[str]:
+    """Return only what keeps the two folders from being the same."""
+    held = [printable(path) for path in summary.held]
+    problems = [f"{printable(path)}: {printable(reason)}" for path, reason in summary.problems]
+    lines = _listed(held, "would go to the trash, held back because it is so much at once", verbose)
+    if summary.held and allow_command:
+        lines.append(f"  to allow it, run: {allow_command}")
+    lines += _listed(problems, "could not be synced", verbose)
+    if summary.remote_problems:
+        entries = format_count(summary.remote_problems, "entry", "entries")
+        lines.append(f"  {entries} could not be offered by the other device")
+    return lines
+
+
+def _headline(summary: PassSummary) -> str:
+    totals, took = summary.totals, format_duration(summary.seconds)
+    state = "partly in sync" if summary.partial else "in sync"
+    if not summary.changed:
+        return f"{state}: nothing to bring, {took}"
+    return f"{state}: {format_count(totals.files_done, 'file')}, {format_bytes(totals.bytes_done)} in {took}"
+
+
+def _details(summary: PassSummary) -> list[str]:
+    totals: Totals = summary.totals
+    wire = f"  on the wire: {format_bytes(totals.wire_in)} in, {format_bytes(totals.wire_out)} out"
+    if totals.fetched or totals.reused:
+        wire += f" ({format_bytes(totals.fetched)} of content; {format_bytes(totals.reused)} were here already)"
+    made = [
+        (summary.directories, "directory made", "directories made"),
+        (summary.links, "symlink made", "symlinks made"),
+        (summary.touched, "time or mode set", "times or modes set"),
+    ]
+    counted = [format_count(count, one, many) for count, one, many in made if count]
+    return [wire, "  " + ", ".join(counted)] if counted else [wire]
+
+
+def _listed(entries: Sequence[str], title: str, verbose: bool) -> list[str]:
+    if not entries:
+        return []
+    shown = entries if verbose else entries[:MAX_LISTED]
+    lines = [f"  {format_count(len(entries), 'entry', 'entries')} {title}:", *(f"    {entry}" for entry in shown)]
+    if len(shown) < len(entries):
+        lines.append(f"    and {len(entries) - len(shown):,} more (-v lists all)")
+    return lines
