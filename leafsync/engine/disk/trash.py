@@ -83,7 +83,7 @@ class Trash:
             for directory in sorted(changed, key=lambda path: (not path.startswith(TRASH), path)):
                 try:
                     self.folder.sync_directory(directory)
-                except FileNotFoundError:  # removed after something in it was
+                except (FileNotFoundError, NotADirectoryError):  # removed or replaced after something in it was
                     continue
                 except OSError as error:
                     raise change_error(error, directory) from error
