@@ -1,0 +1,153 @@
+"""The engine: this device's identity, its trust store, and the jobs that serve and connect folders.
+
+One asyncio loop runs all of it. State goes out by `snapshot`, rare events through `on_event`, commands come in as
+methods that raise typed errors (DESIGN section 12).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from leafsync.engine.core.events import Event
+from leafsync.engine.core.options import ConnectOptions, ServeOptions
+from leafsync.engine.core.status import Snapshot
+from leafsync.engine.net.identity import Identity, load_or_create_identity
+from leafsync.engine.net.trust import TrustStore
+from leafsync.engine.sync.jobs import ConnectJob, Context, Job, ServeJob
+from leafsync.engine.sync.share import Share, Workers
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Where the engine keeps what it must remember."""
+
+    identity_path: Path
+    """This device's private key."""
+    trust_path: Path
+    state_dir: Path
+    """Records of folders are kept below `folders/` of it."""
+    device_name: str
+    """What this device calls itself to others."""
+
+
+def ignore_event(_event: Event) -> None:
+    """Take no notice."""
+
+
+class Engine:
+    """Use as an asynchronous context manager; leaving it ends every job cleanly."""
+
+    identity: Identity
+    """This device's key pair, once entered."""
+
+    trust: TrustStore
+    """The trusted devices, once entered."""
+
+    def __init__(self, config: EngineConfig, *, on_event: Callable[[Event], None] = ignore_event) -> None:
+        """Prepare an engine; `on_event` is called on the loop and must not block."""
+        self._config = config
+        self._on_event = on_event
+        self._workers = Workers()
+        self._shares: dict[str, tuple[Share, int]] = {}
+        self._opening = asyncio.Lock()
+        self._jobs: dict[int, Job] = {}
+        self._last_id = 0
+
+    async def __aenter__(self) -> Self:
+        """Load the identity (made at first use) and the trust store.
+
+        Raises IdentityUnusable or TrustMalformed; nothing is listened to then.
+        """
+        self.trust = TrustStore(self._config.trust_path)
+        try:
+            self.identity = await self._workers.run(load_or_create_identity, self._config.identity_path)
+            await self._workers.run(self.trust.load)
+        except BaseException:
+            self._workers.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop every job and release folders, ports and threads."""
+        for job in list(self._jobs.values()):
+            await job.stop()
+        for share, _users in list(self._shares.values()):
+            await share.close()
+        self._shares.clear()
+        await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
+
+    async def serve(self, options: ServeOptions) -> Job:
+        """Serve a folder; returns once it is listened for.
+
+        Raises UsageError, FolderInUse or PortInUse.
+        """
+        share = await self._take(options.folder, force=options.force)
+        job = ServeJob(self._context(share), options)
+        try:
+            await job.start()
+        except BaseException:
+            await self._give_back(share)
+            raise
+        return self._run(job)
+
+    async def connect(self, options: ConnectOptions) -> Job:
+        """Begin to keep a folder like another device's; returns once the folder is open.
+
+        Raises UsageError or FolderInUse. What comes later is raised by the job's `wait`.
+        """
+        share = await self._take(options.folder, force=options.force)
+        job = ConnectJob(self._context(share), options)
+        await job.start()
+        return self._run(job)
+
+    def snapshot(self) -> Snapshot:
+        """Return what all jobs do now."""
+        jobs = list(self._jobs.values())
+        return Snapshot(
+            version=sum(job.version for job in jobs) + self._last_id,
+            serving=tuple(job.status() for job in jobs if isinstance(job, ServeJob)),
+            connecting=tuple(job.status() for job in jobs if isinstance(job, ConnectJob)),
+        )
+
+    def _context(self, share: Share) -> Context:
+        self._last_id += 1
+        return Context(
+            id=self._last_id,
+            share=share,
+            identity=self.identity,
+            trust=self.trust,
+            device_name=self._config.device_name,
+            on_event=self._on_event,
+            release=self._give_back,
+        )
+
+    def _run(self, job: Job) -> Job:
+        self._jobs[job.id] = job
+        return job
+
+    async def _take(self, path: str, *, force: bool) -> Share:
+        """Open the folder at `path`, or share it with the job that has it open already."""
+        async with self._opening:
+            real = await self._workers.run(_real_path, path)
+            share, users = self._shares.get(real, (None, 0))
+            if share is None:
+                share = await Share.open(path, self._config.state_dir / "folders", self._workers, force=force)
+            self._shares[share.folder.path] = (share, users + 1)
+            return share
+
+    async def _give_back(self, share: Share) -> None:
+        async with self._opening:
+            _share, users = self._shares.pop(share.folder.path, (share, 0))
+            if users > 1:
+                self._shares[share.folder.path] = (share, users - 1)
+            elif users == 1:
+                await share.close()
+
+
+def _real_path(path: str) -> str:
+    return str(Path(path).resolve())

@@ -1,0 +1,109 @@
+"""Puts verified files in their places, in groups (DESIGN section 8)."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from leafsync.engine.core.index import Index, Problem
+from leafsync.engine.core.plan import Fetch
+from leafsync.engine.disk.staging import Commit, SmallFile, Staged, StagedFile
+from leafsync.engine.disk.trash import Trash
+from leafsync.engine.sync.progress import Progress
+from leafsync.engine.sync.share import Share
+from leafsync.errors import DiskFull
+
+GROUP_FILES = 256
+"""Files of a group: one flush for all of them, and few enough that a crash costs little."""
+
+GROUP_BYTES = 16 << 20
+"""Bytes of a group, at most as many are waiting in memory for each group under way."""
+
+GROUPS_AT_ONCE = 2
+"""Groups under way: one is written while the next is being filled."""
+
+
+@dataclass(slots=True)
+class _Group:
+    small: list[tuple[Fetch, bytes | bytearray | None]] = field(default_factory=list)
+    large: list[tuple[Fetch, StagedFile]] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.small) + len(self.large) >= GROUP_FILES or self.size >= GROUP_BYTES
+
+
+class Committer:
+    """Collects finished files and commits them group by group, off the loop."""
+
+    def __init__(self, share: Share, local: Index, trash: Trash, progress: Progress, tasks: asyncio.TaskGroup) -> None:
+        """Commit into `share`; `local` is the index that the plan was made from.
+
+        Groups run as tasks of `tasks`, so what ends one of them (a full disk) ends the pass.
+        """
+        self.problems: list[Problem] = []
+        self._share = share
+        self._local = local
+        self._trash = trash
+        self._progress = progress
+        self._tasks = tasks
+        self._group = _Group()
+        self._slots = asyncio.Semaphore(GROUPS_AT_ONCE)
+
+    async def add_small(self, fetch: Fetch, data: bytes | bytearray | None) -> None:
+        """Take a file of at most one chunk; `data` None is a hole. Waits while too many groups are under way."""
+        self._group.small.append((fetch, data))
+        await self._added(len(data or b""))
+
+    async def add_large(self, fetch: Fetch, staged: StagedFile) -> None:
+        """Take a staged file that is complete."""
+        self._group.large.append((fetch, staged))
+        await self._added(fetch.entry.size)
+
+    async def _added(self, size: int) -> None:
+        self._group.size += size
+        if self._group.full:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Begin to commit what was collected; the task group waits for the end of it."""
+        group, self._group = self._group, _Group()
+        if group.small or group.large:
+            await self._slots.acquire()
+            self._tasks.create_task(self._commit(group))
+
+    async def _commit(self, group: _Group) -> None:
+        try:
+            outcomes = await self._share.workers.run(self._write, group)
+        finally:
+            self._slots.release()
+        for fetch, outcome in outcomes:
+            self._progress.finish(fetch.path, done=outcome is None)
+            if outcome is not None:
+                self.problems.append(Problem(fetch.path, str(outcome)))
+
+    def _write(self, group: _Group) -> list[tuple[Fetch, Exception | None]]:
+        """Stage what is small and commit all of it (blocking). Raises DiskFull, which the pass cannot outlive."""
+        staging = self._share.staging
+        commits = [self._item(fetch, staged) for fetch, staged in group.large]
+        outcomes: list[tuple[Fetch, Exception | None]] = []
+        fetches = [fetch for fetch, _staged in group.large]
+        for (fetch, _data), staged in zip(
+            group.small,
+            staging.stage_small([SmallFile(fetch.path, fetch.entry, data) for fetch, data in group.small]),
+            strict=True,
+        ):
+            if isinstance(staged, Exception):
+                outcomes.append((fetch, staged))
+            else:
+                fetches.append(fetch)
+                commits.append(self._item(fetch, staged))
+        committed = staging.commit(commits, self._trash)
+        outcomes += [(fetch, done.error) for fetch, done in zip(fetches, committed, strict=True)]
+        for _fetch, error in outcomes:
+            if isinstance(error, DiskFull):
+                raise error
+        return outcomes
+
+    def _item(self, fetch: Fetch, staged: Staged | StagedFile) -> Commit:
+        expected = self._local.state(fetch.path) if fetch.local is not None else None
+        return Commit(fetch.path, fetch.entry, staged, expected=expected, local=fetch.local)

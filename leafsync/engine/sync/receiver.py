@@ -1,0 +1,278 @@
+"""Asks for content and takes it in: the side that pulls. Every byte is verified before it counts.
+
+Workers, one for each data stream, share one queue of files. Each keeps requests of `WINDOW` bytes ahead of what it has
+received, so there is no round trip per file. A file of several chunks is asked for its leaves first; then what is
+here already (staged by an earlier run, in the old version, holes) is taken from here, and only the rest is fetched.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from leafsync.engine.core.index import Index, Problem
+from leafsync.engine.core.merkle import (
+    CHUNK_SIZE,
+    EMPTY_ROOT,
+    HASH_SIZE,
+    chunk_count,
+    chunk_length,
+    file_root,
+    leaf_hash,
+    zero_leaf,
+)
+from leafsync.engine.core.messages import (
+    Abort,
+    AbortReason,
+    Chunk,
+    CloseCode,
+    DataReply,
+    Encoding,
+    End,
+    Fetch as FetchMessage,
+    FetchItem,
+    Leaves,
+    data_replies,
+)
+from leafsync.engine.core.plan import Fetch
+from leafsync.engine.net.connection import Connection
+from leafsync.engine.sync.channel import REPLY_DEADLINE, SLICE, Channel, Throttle, violated
+from leafsync.engine.sync.committer import Committer
+from leafsync.engine.sync.large import LargeFile
+from leafsync.engine.sync.progress import Progress
+from leafsync.engine.sync.share import Share
+from leafsync.engine.sync.tasks import task_group
+from leafsync.errors import RootMismatch
+
+WINDOW = 8 << 20
+"""Bytes asked for and not yet received, for each stream: more than a gigabit link holds in 50 ms."""
+
+MAX_ASKED = 512
+"""Files asked for and not yet received, for each stream: empty answers are small, but not free."""
+
+ITEMS_PER_REQUEST = 128
+"""Files in one FETCH, so that the answer to the first begins while the next ones are still being asked for."""
+
+ABORTED = {
+    AbortReason.GONE: "it is gone on the other side",
+    AbortReason.CHANGED: "it was changed on the other side meanwhile",
+    AbortReason.UNREADABLE: "the other side cannot read it",
+}
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One item of a FETCH whose answer has not come yet."""
+
+    fetch: Fetch
+    item: FetchItem
+    size: int
+    """Bytes that the answer will have, roughly."""
+    large: LargeFile | None = None
+    again: bool = False
+    """Whether this was asked before, and the answer did not match its hash."""
+
+
+class Receiver:
+    """Brings files here over the data streams of one connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        share: Share,
+        local: Index,
+        committer: Committer,
+        progress: Progress,
+        throttle: Throttle,
+    ) -> None:
+        """Fetch into `share`, whose index was `local`, and hand finished files to `committer`."""
+        self.problems: list[Problem] = []
+        self.queue: deque[Fetch] = deque()
+        self.connection = connection
+        self.share = share
+        self.local = local
+        self.committer = committer
+        self.progress = progress
+        self.throttle = throttle
+
+    async def fetch(self, fetches: Sequence[Fetch], streams: int) -> None:
+        """Bring all of `fetches` here over at most `streams` streams.
+
+        Files that cannot be had become problems, the rest goes on. Raises ConnectionLost, PeerStalled,
+        ProtocolViolated, RootMismatch or DiskFull; what was verified until then is kept.
+        """
+        for fetch in fetches:
+            if fetch.entry.hash == EMPTY_ROOT:
+                await self.committer.add_small(fetch, b"")
+            else:
+                self.queue.append(fetch)
+        async with task_group() as workers:
+            for _number in range(min(streams, len(self.queue))):
+                workers.create_task(_Worker(self).run())
+        await self.committer.flush()
+
+    def failed(self, fetch: Fetch, reason: str) -> None:
+        """Note that `fetch` could not be had."""
+        self.problems.append(Problem(fetch.path, reason))
+        self.progress.finish(fetch.path, done=False)
+
+
+class _Worker:
+    """One data stream: asks ahead, and receives in the order asked."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._connection = receiver.connection
+        self._throttle = receiver.throttle
+        self._asked: deque[_Asked] = deque()
+        self._outstanding = 0
+
+    async def run(self) -> None:
+        stream = await self._connection.open_stream()
+        self._stream = stream
+        self._channel: Channel[DataReply] = Channel(self._connection, stream, data_replies)
+        try:
+            await self._top_up()
+            while self._asked:
+                await self._receive(self._asked[0])
+                self._outstanding -= self._asked.popleft().size
+                await self._top_up()
+            stream.finish()
+        finally:
+            for large in {id(asked.large): asked.large for asked in self._asked if asked.large}.values():
+                await large.close()
+
+    async def _top_up(self) -> None:
+        """Ask for more files while the window allows."""
+        queue = self._receiver.queue
+        while queue and self._outstanding < WINDOW and len(self._asked) < MAX_ASKED:
+            asked: list[_Asked] = []
+            while queue and self._outstanding < WINDOW and len(asked) < ITEMS_PER_REQUEST:
+                asked.append(self._first_request(queue.popleft()))
+                self._outstanding += asked[-1].size
+            await self._send(asked)
+
+    async def _send(self, asked: list[_Asked]) -> None:
+        self._asked.extend(asked)
+        await self._channel.send(FetchMessage([each.item for each in asked]))
+
+    def _first_request(self, fetch: Fetch) -> _Asked:
+        entry = fetch.entry
+        chunks = chunk_count(entry.size)
+        if chunks == 1:
+            return _Asked(fetch, FetchItem(fetch.path, entry.size, entry.hash, [(0, 1)]), entry.size)
+        item = FetchItem(fetch.path, entry.size, entry.hash, [], leaves=True)
+        large = LargeFile(fetch, self._receiver.share, self._receiver.local, self._receiver.progress)
+        return _Asked(fetch, item, chunks * HASH_SIZE, large)
+
+    async def _receive(self, asked: _Asked) -> None:
+        self._receiver.progress.start(asked.fetch.path, asked.fetch.entry.size)
+        if asked.large is None:
+            await self._receive_small(asked)
+        elif asked.item.leaves:
+            await self._receive_leaves(asked, asked.large)
+        else:
+            await self._receive_chunks(asked, asked.large)
+
+    async def _receive_small(self, asked: _Asked) -> None:
+        fetch, size = asked.fetch, asked.item.size
+        reply = await self._reply()
+        if isinstance(reply, Chunk):
+            data = await self._content(reply, 0, size)
+            leaf = zero_leaf(size) if data is None else leaf_hash(data)
+            end = await self._reply()
+            if isinstance(end, End):
+                if file_root(size, leaf) == asked.item.root:
+                    self._receiver.progress.add(fetch.path, size, fetched=True)
+                    await self._receiver.committer.add_small(fetch, data)
+                else:
+                    await self._ask_again(asked)
+                return
+            reply = end
+        self._aborted(fetch, reply)
+
+    async def _ask_again(self, asked: _Asked) -> None:
+        """Ask once more for what did not match its hash; twice wrong is no accident (fault case 39)."""
+        if asked.again:
+            self._connection.close(CloseCode.INTEGRITY, "content does not match its hash")
+            raise RootMismatch(path=asked.fetch.path, peer=self._connection.address)
+        await self._ask_more(replace(asked, again=True))
+
+    async def _ask_more(self, asked: _Asked) -> None:
+        self._outstanding += asked.size
+        await self._send([asked])
+
+    async def _receive_leaves(self, asked: _Asked, large: LargeFile) -> None:
+        leaves = bytearray()
+        expected = chunk_count(asked.item.size) * HASH_SIZE
+        while isinstance(reply := await self._reply(), Leaves):
+            leaves += reply.leaves
+            if len(leaves) > expected:
+                raise violated(self._connection, "it sent more leaves than the file has chunks")
+        if not isinstance(reply, End):
+            self._aborted(asked.fetch, reply)
+        elif len(leaves) != expected or file_root(asked.item.size, bytes(leaves)) != asked.item.root:
+            self._connection.close(CloseCode.INTEGRITY, "leaves do not match their root")
+            raise RootMismatch(path=asked.fetch.path, peer=self._connection.address)
+        else:
+            await large.prepare(bytes(leaves))
+            await self._next_part(asked, large)
+
+    async def _next_part(self, asked: _Asked, large: LargeFile) -> None:
+        """Ask for the chunks that are still missing, or hand the file over when none is."""
+        wanted = large.wanted()
+        if not wanted:
+            await self._receiver.committer.add_large(asked.fetch, large.take())
+            return
+        entry = asked.fetch.entry
+        size = sum(count for _first, count in wanted) * CHUNK_SIZE
+        item = FetchItem(asked.fetch.path, entry.size, entry.hash, wanted)
+        await self._ask_more(_Asked(asked.fetch, item, size, large, asked.again))
+
+    async def _receive_chunks(self, asked: _Asked, large: LargeFile) -> None:
+        size = asked.item.size
+        for first, count in asked.item.ranges:
+            for index in range(first, first + count):
+                reply = await self._reply()
+                if not isinstance(reply, Chunk):
+                    await large.close()
+                    self._aborted(asked.fetch, reply)
+                    return
+                length = chunk_length(size, index)
+                await large.write(index, await self._content(reply, index, length))
+        reply = await self._reply()
+        if not isinstance(reply, End):
+            await large.close()
+            self._aborted(asked.fetch, reply)
+            return
+        if await large.settle():
+            await self._next_part(asked, large)
+        elif asked.again:
+            await self._ask_again(asked)
+        else:
+            await self._next_part(replace(asked, again=True), large)
+
+    async def _content(self, chunk: Chunk, index: int, length: int) -> bytes | bytearray | None:
+        """Return the bytes of the chunk that has to come now, None for a hole."""
+        if (chunk.index, chunk.length) != (index, length):
+            raise violated(self._connection, "it sent a chunk that was not asked for")
+        if chunk.encoding is Encoding.ZERO:
+            return None
+        if not self._throttle.active:
+            return await self._stream.read_exactly(length, deadline=REPLY_DEADLINE)
+        data = bytearray()
+        while len(data) < length:
+            part = min(SLICE, length - len(data))
+            data += await self._stream.read_exactly(part, deadline=REPLY_DEADLINE)
+            await self._throttle.wait()
+        return data
+
+    async def _reply(self) -> DataReply:
+        reply = await self._channel.receive(deadline=REPLY_DEADLINE)
+        if reply is None:
+            raise violated(self._connection, "it ended a stream before its answer was complete")
+        return reply
+
+    def _aborted(self, fetch: Fetch, reply: DataReply) -> None:
+        if not isinstance(reply, Abort):
+            raise violated(self._connection, "it answered a request with something else")
+        self._receiver.failed(fetch, ABORTED[reply.reason])

@@ -1,0 +1,244 @@
+"""Answers FETCH: the side that has the content. One sender for each data stream."""
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from leafsync.engine.core.index import Index, Kind
+from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE, chunk_count, chunk_length, file_root
+from leafsync.engine.core.messages import (
+    MAX_LEAVES_PAGE,
+    Abort,
+    AbortReason,
+    Chunk,
+    Encoding,
+    End,
+    Fetch,
+    FetchItem,
+    Leaves,
+    data_requests,
+    frame,
+)
+from leafsync.engine.disk.folder import state_mark
+from leafsync.engine.net.connection import Connection
+from leafsync.engine.net.streams import Stream
+from leafsync.engine.sync.channel import SLICE, Channel, Throttle, violated
+from leafsync.engine.sync.share import Share
+from leafsync.errors import LeafSyncError
+
+BATCH_FILES = 64
+"""Small files read in one call of a worker thread: fewer, larger calls cost the transport less (DESIGN section 12)."""
+
+BATCH_BYTES = 2 << 20
+"""Bytes of small files read in one call."""
+
+READ_AHEAD = 3
+"""Chunks of a large file that are read while earlier ones are being sent."""
+
+_ZEROS = bytes(CHUNK_SIZE)
+
+
+class Unavailable(Exception):
+    """The content cannot be sent as asked."""
+
+    def __init__(self, reason: AbortReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a connection may fetch: the files of the index it was shown, and nothing else."""
+
+    share: Share
+    index: Index
+
+    def open(self, item: FetchItem) -> "Source":
+        """Open the content of `item` (blocking).
+
+        Raises Unavailable when it is not on offer (any more); a path that was never listed and one that is gone get
+        the same answer (fault case 52).
+        """
+        entry = self.index.entry(item.path)
+        mark = self.index.state(item.path)
+        if entry is None or entry.kind is not Kind.FILE or mark is None:
+            raise Unavailable(AbortReason.GONE)
+        if (entry.hash, entry.size) != (item.root, item.size):
+            raise Unavailable(AbortReason.CHANGED)
+        try:
+            descriptor = self.share.folder.open_file(item.path)
+        except FileNotFoundError as error:
+            raise Unavailable(AbortReason.GONE) from error
+        except (OSError, LeafSyncError) as error:
+            raise Unavailable(AbortReason.UNREADABLE) from error
+        return Source(descriptor, item, mark)
+
+
+class Source:
+    """An open file whose content is what was hashed; every read proves it again (fault case 32)."""
+
+    def __init__(self, descriptor: int, item: FetchItem, mark: int) -> None:
+        """Take over `descriptor`; `mark` is what stat said when the file was hashed."""
+        self._descriptor = descriptor
+        self._item = item
+        self._mark = mark
+        self._lock = threading.Lock()  # a read in a worker thread must never meet a descriptor that was closed
+        self._closed = False
+
+    def read(self, index: int) -> bytes:
+        """Return chunk `index` (blocking). Raises Unavailable when the file has changed or cannot be read."""
+        length = chunk_length(self._item.size, index)
+        with self._lock:
+            if self._closed:
+                raise Unavailable(AbortReason.GONE)
+            try:
+                data = os.pread(self._descriptor, length, index * CHUNK_SIZE)
+                mark = state_mark(os.fstat(self._descriptor))
+            except OSError as error:
+                raise Unavailable(AbortReason.UNREADABLE) from error
+        if mark != self._mark or len(data) != length:
+            raise Unavailable(AbortReason.CHANGED)
+        return data
+
+    def leaves(self, share: Share) -> bytes:
+        """Return the file's leaves (blocking), from the records or by hashing it again."""
+        known = share.store.leaves(self._mark)
+        if known is None or len(known) != chunk_count(self._item.size) * HASH_SIZE:
+            hashed = share.workers.hasher.hash_file(share.folder, self._item.path)
+            known = hashed.leaves if hashed.root == self._item.root else None
+        if known is None or file_root(self._item.size, known) != self._item.root:
+            raise Unavailable(AbortReason.CHANGED)
+        return known
+
+    def close(self) -> None:
+        """Close the file (blocking for the rest of a read)."""
+        with self._lock:
+            self._closed = True
+            os.close(self._descriptor)
+
+
+class Sender:
+    """Sends what is asked for on one stream, in the order asked."""
+
+    def __init__(self, connection: Connection, stream: Stream, throttle: Throttle) -> None:
+        """Answer on `stream`."""
+        self._channel = Channel(connection, stream, data_requests)
+        self._connection = connection
+        self._stream = stream
+        self._throttle = throttle
+
+    async def run(self, offer: Callable[[], Offer]) -> None:
+        """Answer until the other side finishes the stream. `offer` returns what is on offer at that time."""
+        while (fetch := await self._channel.receive()) is not None:
+            await self._answer(offer(), fetch)
+        self._stream.finish()
+
+    async def _answer(self, offer: Offer, fetch: Fetch) -> None:
+        small: list[FetchItem] = []
+        for item in fetch.items:
+            self._check(item)
+            if _is_small(item):
+                small.append(item)
+                continue
+            await self._send_small(offer, small)
+            small = []
+            await self._send_large(offer, item)
+        await self._send_small(offer, small)
+
+    def _check(self, item: FetchItem) -> None:
+        """Refuse ranges that are out of order or outside of the file (fault case 38)."""
+        end = 0
+        for first, count in item.ranges:
+            if first < end or first + count > chunk_count(item.size):
+                raise violated(self._connection, "it asked for chunks that are not there")
+            end = first + count
+
+    async def _send_small(self, offer: Offer, items: Sequence[FetchItem]) -> None:
+        for batch in _batches(items):
+            await self._write(await offer.share.workers.run(_small_answers, offer, batch))
+
+    async def _send_large(self, offer: Offer, item: FetchItem) -> None:
+        run = offer.share.workers.run
+        try:
+            source = await run(offer.open, item)
+            try:
+                if item.leaves:
+                    await self._send_leaves(await run(source.leaves, offer.share))
+                await self._send_chunks(offer.share, item, source)
+            finally:
+                await run(source.close)
+        except Unavailable as unavailable:
+            await self._write(frame(Abort(unavailable.reason)))
+        else:
+            await self._write(frame(End()))
+
+    async def _send_leaves(self, leaves: bytes) -> None:
+        page = MAX_LEAVES_PAGE * HASH_SIZE
+        for start in range(0, len(leaves), page):
+            await self._write(frame(Leaves(leaves[start : start + page])))
+
+    async def _send_chunks(self, share: Share, item: FetchItem, source: Source) -> None:
+        wanted = (index for first, count in item.ranges for index in range(first, first + count))
+        reading: deque[tuple[int, asyncio.Task[bytes]]] = deque()
+        try:
+            while True:
+                while len(reading) < READ_AHEAD and (index := next(wanted, None)) is not None:
+                    reading.append((index, asyncio.create_task(share.workers.run(source.read, index))))
+                if not reading:
+                    return
+                index, task = reading.popleft()
+                await self._write(_chunk(index, await task))
+        finally:
+            await asyncio.gather(*(task for _index, task in reading), return_exceptions=True)
+
+    async def _write(self, data: bytes | bytearray) -> None:
+        if not self._throttle.active:
+            await self._stream.write(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(view), SLICE):
+            await self._stream.write(view[start : start + SLICE])
+            await self._throttle.wait()
+
+
+def _is_small(item: FetchItem) -> bool:
+    return not item.leaves and item.size <= CHUNK_SIZE
+
+
+def _batches(items: Sequence[FetchItem]) -> Iterator[list[FetchItem]]:
+    batch: list[FetchItem] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) >= BATCH_FILES or size + item.size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item.size
+    if batch:
+        yield batch
+
+
+def _small_answers(offer: Offer, items: Sequence[FetchItem]) -> bytes:
+    """Return the whole answer to several files of at most one chunk (blocking)."""
+    answers = []
+    for item in items:
+        try:
+            source = offer.open(item)
+            try:
+                answers += [_chunk(index, source.read(index)) for index, _count in item.ranges]
+            finally:
+                source.close()
+            answers.append(frame(End()))
+        except Unavailable as unavailable:
+            answers.append(frame(Abort(unavailable.reason)))
+    return b"".join(answers)
+
+
+def _chunk(index: int, data: bytes) -> bytes:
+    """Return the frame of a chunk and the bytes that follow it; holes never travel."""
+    if data == _ZEROS[: len(data)]:
+        return frame(Chunk(index, len(data), Encoding.ZERO))
+    return frame(Chunk(index, len(data), Encoding.RAW)) + data

@@ -1,0 +1,39 @@
+"""Task groups whose failure is one error again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from leafsync.errors import LeafSyncError, Unreachable
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Run an `asyncio.TaskGroup` that raises one error instead of an exception group.
+
+    Of several, the first that is not the loss of the connection is raised: when one task finds a reason to end the
+    connection, the others only notice that it has gone.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failed:
+        raise _first_cause(failed) from None
+
+
+def _first_cause(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    errors = list(_leaves(failed))
+    for error in errors:
+        if not isinstance(error, LeafSyncError):
+            return error
+    for error in errors:
+        if not isinstance(error, Unreachable):
+            return error
+    return errors[0]
+
+
+def _leaves(failed: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in failed.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
