@@ -202,6 +202,7 @@ async def test_a_refused_handshake_is_not_completed_by_the_rest_of_its_batch(
     assert "established" not in pair.server_end.events
     assert not pair.server._incoming
     assert isinstance(pair.server.error, PeerUnknown)
+    assert pair.server._quic.tls.state is not tls.State.SERVER_POST_HANDSHAKE
 
 
 async def test_an_authorizer_with_a_bug_refuses(make_pair: MakePair, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,10 @@ from leafsync.errors import ConnectionLost, LeafSyncError, PeerStalled
 logger = logging.getLogger("leafsync.net")
 
 
+TICK = 0.001
+"""Seconds: nothing here is timed more finely, and asyncio's timers are not either."""
+
+
 class Carrier(Protocol):
     """What a connection needs of the endpoint that carries its datagrams."""
 
@@ -142,8 +146,8 @@ class Connection:
         """
         if not self._over:
             self._quic.close(error_code=code, reason_phrase=reason[:MAX_REASON])
-            self._transmit()
             self._end(None)
+            self._transmit()
 
     async def wait_closed(self) -> None:
         """Return when the connection is over, whichever side ended it."""
@@ -164,6 +168,7 @@ class Connection:
         """Give up sending on a stream."""
         if not self._over:
             self._quic.reset_stream(stream_id, code)
+            self._quic.drop_unsent(stream_id)
             self._finishing.add(stream_id)
             self._wake_writers()
             self._transmit_soon()
@@ -284,13 +289,16 @@ class Connection:
         stream = self._stream_for(event.stream_id)
         if stream is not None:
             self._finishing.add(event.stream_id)
+            if not stream.stopped:
+                # The answer to a stop of ours is not the peer's doing.
+                self._count_reset()
             stream.on_reset(event.error_code, self._quic.final_size(event.stream_id))
-            self._count_reset()
 
     def _on_stopped(self, event: events.StopSendingReceived) -> None:
         stream = self._stream_for(event.stream_id)
         if stream is not None:
             self._finishing.add(event.stream_id)
+            self._quic.drop_unsent(event.stream_id)
             stream.on_stopped(event.error_code)
             self._count_reset()
 
@@ -394,7 +402,7 @@ class Connection:
 
     def _keep_alive(self) -> None:
         quiet = self._loop.time() - self._last_sent
-        if quiet >= self._limits.keepalive:
+        if quiet >= self._limits.keepalive - TICK:
             if self._established:
                 self._quic.send_ping(0)
                 self._transmit_soon()
@@ -427,9 +435,12 @@ class Connection:
 
     def _writable_again(self, stream_id: int) -> bool:
         # Three quarters: a writer woken for every acknowledgement would do nothing but wake up.
+        stream = self._streams.get(stream_id)
+        if self._over or stream is None or stream.write_error is not None:
+            return True
         limits = self._limits
         stream_mark, mark = limits.stream_high_water * 3 // 4, limits.send_high_water * 3 // 4
-        return self._over or self._below(stream_id, stream_mark, mark)
+        return self._below(stream_id, stream_mark, mark)
 
     def _below(self, stream_id: int, stream_mark: int, mark: int) -> bool:
         return self._quic.unacked(stream_id) < stream_mark and self._quic.unacked_total() < mark

@@ -85,8 +85,11 @@ REQUIRED_OF_STREAM = (
     "max_stream_data_local",
     "max_stream_data_local_sent",
     "receiver.highest_offset",
+    "receiver.is_finished",
+    "sender._buffer",
     "sender._buffer_start",
     "sender._buffer_stop",
+    "sender._reset_error_code",
 )
 """Names of aioquic's streams that this module relies on."""
 
@@ -333,6 +336,13 @@ class PinnedQuic(QuicConnection):
         """How many bytes of the peer's stream count against the connection's window."""
         stream = self._streams.get(stream_id)
         return stream.receiver.highest_offset if stream else 0
+
+    def drop_unsent(self, stream_id: int) -> None:
+        """Free what was written to a stream that is reset: upstream keeps it until both directions are finished."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and stream.sender._reset_error_code is not None:
+            stream.sender._buffer = bytearray()
+            stream.sender._buffer_start = stream.sender._buffer_stop
 
     def unacked(self, stream_id: int) -> int:
         """Bytes written to a stream and not acknowledged."""

@@ -45,7 +45,7 @@ class Stream:
         self._discarding = False
         self._reading: asyncio.Future[None] | None = None
         self._read_error: LeafSyncError | None = None
-        self._write_error: LeafSyncError | None = None
+        self.write_error: LeafSyncError | None = None
         self._finished = False
         self._writing = asyncio.Lock()
 
@@ -56,6 +56,11 @@ class Stream:
     def id(self) -> int:
         """The QUIC stream number."""
         return self._id
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this side does not read it any more."""
+        return self._discarding
 
     # Reading
 
@@ -179,15 +184,15 @@ class Stream:
 
     def finish(self) -> None:
         """End the sending side: the peer reads the end of the stream once it has read all that was written."""
-        if not self._finished and self._write_error is None:
+        if not self._finished and self.write_error is None:
             self._finished = True
             self._owner.send_stream(self._id, b"", end=True)
 
     def reset(self, code: int) -> None:
         """Give up sending: the peer's reads raise StreamReset with `code`, whatever was still on its way."""
         self._finished = True
-        if self._write_error is None:
-            self._write_error = ConnectionLost(peer=self._owner.address, reason="the stream was reset here")
+        if self.write_error is None:
+            self.write_error = ConnectionLost(peer=self._owner.address, reason="the stream was reset here")
             self._owner.reset_stream(self._id, code)
 
     def stop(self, code: int) -> None:
@@ -200,8 +205,8 @@ class Stream:
         self._discard()
 
     def _check_writable(self) -> None:
-        if self._write_error is not None:
-            raise self._write_error
+        if self.write_error is not None:
+            raise self.write_error
         if self._finished:
             raise RuntimeError("a finished stream cannot be written")
 
@@ -228,12 +233,12 @@ class Stream:
 
     def on_stopped(self, code: int) -> None:
         """The peer does not want what is being sent."""
-        if self._write_error is None:
-            self._write_error = StreamStopped(peer=self._owner.address, code=code)
+        if self.write_error is None:
+            self.write_error = StreamStopped(peer=self._owner.address, code=code)
 
     def on_connection_over(self, error: LeafSyncError) -> None:
         """The connection is gone, and the stream with it."""
-        self._write_error = self._write_error or error
+        self.write_error = self.write_error or error
         self._fail_reading(error)
 
     def _fail_reading(self, error: LeafSyncError) -> None:
