@@ -33,6 +33,8 @@ _STAR = "[^/]*"
 _STARS = re.compile(r"(?:\[\^/\]\*){2,}")
 _SETS = re.compile(r"\\.|\[(?!\^/\])\^?\]?[^\]\\]*(?:\\.[^\]\\]*)*\]", re.DOTALL)
 _NO_SLASH = "(?!/)"
+_LEADING = "^(?:.+/)?"
+_INNER = "(?:/.+)?"
 _ENDINGS = (("(?:(?P<ps_d>/)|$)", r"\Z"), ("/", r"/."), (".", ""))
 """How a translated line ends -> how it ends here: pathspec matches what is below a directory too, git (and we) look
 at each directory by itself."""
@@ -148,7 +150,10 @@ def _without_trailing_spaces(line: str) -> str:
 
 
 def _exact(expression: str) -> str:
-    """Return pathspec's expression for a path alone, sets that match no slash, and stars that do not backtrack."""
+    """Return pathspec's expression for a path alone, with sets that match no slash, and without its backtracking.
+
+    What stands between two stars, or two double stars, is taken at its first place: a later one can only match less.
+    """
     for ending, exact in _ENDINGS:
         if expression.endswith(ending):
             expression = expression.removesuffix(ending) + exact
@@ -157,9 +162,13 @@ def _exact(expression: str) -> str:
     head, *pieces = _STARS.sub(lambda _run: _STAR, expression).split(_STAR)
     for number, piece in enumerate(pieces):
         last = number == len(pieces) - 1 or "/" in piece.replace("[^/]", "").replace(_NO_SLASH, "")
-        # What stands between two stars is taken at its first place: a later one can only match less.
         head += f"{_STAR}{piece}" if last else f"(?>{_STAR}?{piece})"
-    return head
+    head, *pieces = head.split(_INNER)
+    if pieces and head.startswith(_LEADING):
+        head = f"^(?>(?:.+?/)??{head.removeprefix(_LEADING)}(?=/))"
+    return head + "".join(
+        f"(?:/.+?)??{piece}" if piece is pieces[-1] else f"(?>(?:/.+?)??{piece}(?=/))" for piece in pieces
+    )
 
 
 def _compile(lines: list[_Line]) -> _Rules:
