@@ -54,7 +54,7 @@ def only(fingerprint: str) -> Callable[[str], None]:
     return authorize
 
 
-def blast(pair: Any) -> None:  # noqa: ANN401 -- the harness's Pair
+def blast(pair: Any) -> None:
     """Make the client send stream data the moment it has keys, as an attacker would."""
     plain_handle = pair.client._on_handshake
 
@@ -65,7 +65,7 @@ def blast(pair: Any) -> None:  # noqa: ANN401 -- the harness's Pair
     pair.client._on_handshake = handle
 
 
-async def assert_stranger_is_shut_out(pair: Any, expected: type[LeafSyncError]) -> None:  # noqa: ANN401
+async def assert_stranger_is_shut_out(pair: Any, expected: type[LeafSyncError]) -> None:
     """Run the handshake of a client that must not get in."""
     delivered: list[bytes] = []
     with pytest.raises(expected):
