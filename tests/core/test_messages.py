@@ -330,6 +330,8 @@ def test_what_an_optional_message_holds_does_not_matter() -> None:
         b"\xdd\x00\x00\x00\x01\xcc",
         b"\x81\xcc\x80\x00",
         b"\xcc\x80",
+        b"\x91\xcc\x7f",
+        b"\x91\xcd\x00\x0c",
         b"\x91\xc1",
         b"\x91\x81\x80\x01",
         b"\x91\xd6\xff\xff\xff\xff\xff",
@@ -395,6 +397,11 @@ def test_deep_nesting_is_malformed(opener: bytes) -> None:
     for family in DECODERS:
         with pytest.raises(MessageMalformed):
             family.decode((opener * MAX_FRAME)[:MAX_FRAME])
+
+
+def test_deep_nesting_in_fields_of_a_later_version_is_malformed() -> None:
+    with pytest.raises(MessageMalformed):
+        data_replies.decode(b"\x92\x0a" + b"\x91" * (MAX_FRAME - 3) + b"\x90")
 
 
 CLAIMS = {

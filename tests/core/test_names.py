@@ -304,6 +304,8 @@ def test_a_name_that_windows_can(name: str) -> None:
         ("\u212a", "k"),
         ("Σ", "ς"),
         ("\uac00", "\u1100\u1161"),
+        ("\u1fb4", "\u03b1\u0345\u0301"),
+        ("\u015b", "\u017f\u0301"),
     ],
 )
 def test_names_that_fold_together(one: str, other: str) -> None:
