@@ -304,7 +304,7 @@ class _Handler(logging.Handler):
 def logging_to(diagnostics: Diagnostics) -> Iterator[None]:
     """Send the log to `diagnostics`: warnings always (errors alone when it is quiet), more with each -v.
 
-    aioquic's `quic` logger stays at warnings: its chatter would drown ours, and holds peers' bytes.
+    aioquic's `quic` logger warns of every stranger, in words that help nobody: errors alone, warnings with -v.
     """
     root, ours, quic = (logging.getLogger(name) for name in (None, "leafsync", "quic"))
     before = [(logger, logger.level) for logger in (root, ours, quic)]
@@ -312,7 +312,7 @@ def logging_to(diagnostics: Diagnostics) -> Iterator[None]:
     handler = _Handler(diagnostics)
     root.addHandler(handler)
     root.setLevel(floor)
-    quic.setLevel(floor)
+    quic.setLevel(logging.WARNING if diagnostics.verbose else logging.ERROR)
     ours.setLevel({0: floor, 1: logging.INFO}.get(diagnostics.verbose, logging.DEBUG))
     logging.captureWarnings(capture=True)
     try:

@@ -30,6 +30,9 @@ MIN_SPAN = 0.5
 MAX_ROWS = 8
 """Files shown at once in the live area: the most data streams there are."""
 
+MIN_FIGURES = 16
+"""Cells of a line below which a file's row is its name alone."""
+
 MAX_LISTED = 20
 """Paths of one kind listed in a summary; `-v` lists all."""
 
@@ -254,7 +257,9 @@ class Progress:
 
     def _file_row(self, job: int, one: TransferStatus, screen: Screen) -> str:
         meter = self._meters[job, "file", one.path]
-        if one.state in (TransferState.WAITING, TransferState.FAILED):
+        if screen.usable < MIN_FIGURES:
+            figures = ""
+        elif one.state in (TransferState.WAITING, TransferState.FAILED):
             figures = "  " + printable(f"{one.state}: {one.error}" if one.error else one.state.value)
             figures = truncate_middle(figures, screen.usable // 2, _ellipsis(screen))
         else:
