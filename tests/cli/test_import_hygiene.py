@@ -1,0 +1,38 @@
+"""Start-up time is a feature: commands that answer at once load neither the loop nor the transport nor a UI."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"asyncio", "aioquic", "textual", "rich"}
+FINGERPRINT = "ab" * 32
+
+
+def loaded(home: Path, *arguments: str) -> set[str]:
+    """The top-level packages in memory when the command is done."""
+    program = (
+        "import sys; from leafsync.cli import main; code = main(sys.argv[1:]); "
+        "sys.stderr.write('LOADED ' + ' '.join({name.partition('.')[0] for name in sys.modules})); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={"LEAFSYNC_HOME": str(home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.rpartition("LOADED ")[2].split())
+
+
+@pytest.mark.parametrize("arguments", ["--version", "--help", "serve --help", "paths", "paths --json"])
+def test_light_commands(tmp_path: Path, arguments: str) -> None:
+    assert not loaded(tmp_path, *arguments.split()) & (HEAVY | {"cryptography"})
+
+
+@pytest.mark.parametrize("arguments", ["trust list", "trust list --json", f"trust add {FINGERPRINT}", "id"])
+def test_commands_that_know_devices(tmp_path: Path, arguments: str) -> None:
+    assert not loaded(tmp_path, *arguments.split()) & HEAVY
