@@ -66,6 +66,20 @@ def test_a_hash_of_the_wrong_length_is_malformed(entry: Entry) -> None:
         taken(ListingCheck(), "", [entry])
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry("a", Kind.DIRECTORY, size=1, hash=ROOT),
+        Entry("a", Kind.SYMLINK, mtime_ns=1, target="b"),
+        Entry("a", Kind.WITHHELD, executable=True),
+    ],
+)
+def test_only_files_have_a_size_a_time_and_an_executable_bit(entry: Entry) -> None:
+    """What no scan here can produce would differ in every pass."""
+    with pytest.raises(ListingMalformed, match="does not have"):
+        taken(ListingCheck(), "", [entry])
+
+
 def test_too_many_entries_are_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault case 42: the cap is on the whole pass."""
     monkeypatch.setattr(listing, "MAX_ENTRIES", 4)

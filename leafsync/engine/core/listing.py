@@ -50,6 +50,8 @@ class ListingCheck:
         expected = HASH_SIZE if entry.kind in (Kind.FILE, Kind.DIRECTORY) else 0
         if len(entry.hash) != expected:
             raise ListingMalformed("an entry has a hash of the wrong length")
+        if entry.kind is not Kind.FILE and (entry.size or entry.mtime_ns or entry.executable):
+            raise ListingMalformed("an entry has what its kind does not have")
         path = join(directory, entry.name)
         reason = name_problem(entry.name)
         if reason:
