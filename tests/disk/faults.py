@@ -47,7 +47,7 @@ class Fault:
     """What happens at a step."""
 
     step: str
-    act: Callable[[], None]
+    act: Callable[[], object]
     about: str = ""
     """Part of the call's arguments, as text."""
     skip: int = 0
@@ -71,7 +71,7 @@ class FaultyFolder(Folder):
 
         self.faults.append(Fault(step, act, about, skip, times))
 
-    def at(self, step: str, act: Callable[[], None], *, about: str = "", skip: int = 0) -> None:
+    def at(self, step: str, act: Callable[[], object], *, about: str = "", skip: int = 0) -> None:
         """Do something else just before a step, once."""
         self.faults.append(Fault(step, act, about, skip, 1))
 
