@@ -100,9 +100,9 @@ class Device:
         return [event.summary for event in self.seen(PassFinished)]
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], *, deadline: float = DEADLINE) -> None:
     """Return once the engine has come to a state; what it shows of itself is pulled, so there is nothing to wait on."""
-    async with asyncio.timeout(DEADLINE):
+    async with asyncio.timeout(deadline):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
