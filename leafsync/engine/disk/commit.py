@@ -152,25 +152,23 @@ class _Group:
         replace(self.folder, join(STAGING, item.staged.name), item.path, item.local, item.expected, self.trash)
 
     def sync_directories(self) -> None:
+        errors: dict[str, LeafSyncError | None] = {}
         try:
-            self.trash.sync()
+            errors.update(dict.fromkeys(self.trash.sync()))
         except LeafSyncError as error:
             for _item, result in self.placed:
                 result.error = error
-        errors: dict[str, OSError | None] = {}
         for item, result in self.placed:
             directory = parent(item.path)
             if directory not in errors:
                 errors[directory] = self.sync_directory(directory)
-            failure = errors[directory]
-            if failure is not None:
-                result.error = disk_error(failure, item.path)
+            result.error = result.error or errors[directory]
 
-    def sync_directory(self, directory: str) -> OSError | None:
+    def sync_directory(self, directory: str) -> LeafSyncError | None:
         try:
             self.folder.sync_directory(directory)
         except OSError as error:
-            return error
+            return disk_error(error, directory or self.folder.path)
         return None
 
     def look(self) -> None:

@@ -40,8 +40,8 @@ class StagedFile:
         self.name = row.name
         self.fd = fd
         self.bitmap = Bitmap(chunk_count(row.size), row.bitmap)
-        self.leaves = b""
-        """Leaves that were checked against the root, once there are any."""
+        self.leaves: bytes | None = None
+        """The file's leaves, once somebody gave them and they were checked against the root."""
         self._folder = folder
         self._store = store
         self._resumed = resumed
@@ -84,11 +84,12 @@ class StagedFile:
         """Take chunk `index` for zeros, if `leaves` (or those of an earlier call) say so. Raises ChunkMismatch."""
         if leaves is not None:
             self._learn(leaves)
+        leaf = self._leaf(index)
         length = chunk_length(self.size, index)
-        if not self.leaves or self._leaf(index) != zero_leaf(length):
+        if leaf != zero_leaf(length):
             raise ChunkMismatch(f"chunk {index} is no hole")
         with disk_errors(self.path):
-            self._put(index, bytes(length), zero_leaf(length))
+            self._put(index, bytes(length), leaf)
         self._mark((index,))
 
     def copy_chunks(self, source_fd: int, sources: Mapping[int, int], leaves: bytes) -> set[int]:
@@ -133,8 +134,8 @@ class StagedFile:
         self.leaves = leaves
 
     def _leaf(self, index: int) -> bytes:
-        if not 0 <= index < self.bitmap.size:
-            raise ChunkMismatch(f"there is no chunk {index}")
+        if self.leaves is None or not 0 <= index < self.bitmap.size:
+            raise ChunkMismatch(f"nothing is known of a chunk {index}")
         return leaf_at(self.leaves, index)
 
     def _put(self, index: int, data: Buffer, leaf: bytes) -> None:

@@ -80,8 +80,7 @@ class Staging:
                 raise
         elif fd is not None:
             os.close(fd)
-        with contextlib.suppress(FileNotFoundError):
-            self._folder.unlink(join(STAGING, row.name))
+        self._remove(row.name)
         self._store.drop_staged(row.name)
         return None
 
@@ -107,7 +106,7 @@ class Staging:
             return StagedFile(self._folder, self._store, row, fd, resumed=False)
         except BaseException:
             os.close(fd)
-            self._folder.unlink(join(STAGING, row.name))
+            self._remove(row.name)
             raise
 
     def _check_space(self, path: str, needed: int) -> None:
@@ -120,6 +119,10 @@ class Staging:
         except FileNotFoundError:  # somebody removed the directory while we run
             self._folder.prepare(STAGING)
             return self._folder.create_staged(name)
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # `clean` finds it later
+            self._folder.unlink(join(STAGING, name))
 
     def stage_small(self, items: Sequence[SmallFile]) -> list[Staged | LeafSyncError | ChunkMismatch]:
         """Write many files of at most one chunk; one result an item, in order: what to commit, or why not.
@@ -155,7 +158,7 @@ class Staging:
                 self._folder.write_at(fd, data, 0)
             self._folder.dress(fd, mode, entry.mtime_ns)
         except BaseException:
-            self._folder.unlink(join(STAGING, name))
+            self._remove(name)
             raise
         finally:
             os.close(fd)
@@ -169,8 +172,7 @@ class Staging:
         """Remove small files that will not be committed."""
         with self._folder.handles():
             for file in staged:
-                with contextlib.suppress(OSError):  # `clean` finds it later
-                    self._folder.unlink(join(STAGING, file.name))
+                self._remove(file.name)
 
     def replace_link(
         self, path: str, target: str, local: Entry | None, trash: Trash, *, expected: int | None = None

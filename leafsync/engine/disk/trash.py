@@ -10,7 +10,7 @@ from datetime import datetime
 from leafsync.engine.core.index import Entry
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import MAX_NAME, TRASH, join, parent
-from leafsync.engine.disk.folder import Folder
+from leafsync.engine.disk.folder import Folder, disk_error
 from leafsync.engine.disk.seen import change_error, check_path, matches, same_file
 from leafsync.errors import EntryChanged, EntryRefused
 
@@ -75,8 +75,11 @@ class Trash:
         except OSError as error:
             raise change_error(error, path) from error
 
-    def sync(self) -> None:
-        """Bring the names in all changed directories to the disk, the trash first. Raises DiskFailed."""
+    def sync(self) -> set[str]:
+        """Bring the names in all changed directories to the disk, the trash first, and return which these were.
+
+        Raises DiskFailed.
+        """
         with self._lock:
             changed, self._changed = self._changed, set()
         with self.folder.handles():
@@ -86,7 +89,8 @@ class Trash:
                 except (FileNotFoundError, NotADirectoryError):  # removed or replaced after something in it was
                     continue
                 except OSError as error:
-                    raise change_error(error, directory) from error
+                    raise disk_error(error, directory or self.folder.path) from error
+        return changed
 
     def _keep(self, path: str, stat: os.stat_result) -> str:
         directory = self._directory(parent(path))

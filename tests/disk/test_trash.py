@@ -1,0 +1,311 @@
+"""The trash: what goes in is what was seen, nothing in it is ever overwritten, and everything can come back."""
+
+import errno
+import os
+import stat as modes
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from leafsync.engine.core.index import Entry, Kind
+from leafsync.engine.core.names import STAGING, TRASH
+from leafsync.engine.disk import trash as trash_module
+from leafsync.engine.disk.folder import state_mark
+from leafsync.engine.disk.trash import Trash, pass_name
+from leafsync.errors import DiskFailed, DiskFull, EntryChanged, EntryRefused
+from tests.disk.faults import TIME, FaultyFolder, below, file_entry, tree, write
+
+PASS = f"{TRASH}/20261122-134501-ab12"
+OLD = b"old"
+DIRECTORY = Entry("d", Kind.DIRECTORY)
+
+
+def mark(folder: FaultyFolder, path: str) -> int:
+    stat = folder.stat(path)
+    assert stat is not None
+    return state_mark(stat)
+
+
+def remove(folder: FaultyFolder, trash: Trash, path: str, data: bytes = OLD) -> None:
+    trash.remove(path, file_entry(path, data), mark(folder, path))
+
+
+def test_the_name_of_a_pass() -> None:
+    now = datetime(2026, 11, 22, 13, 45, 1)  # noqa: DTZ001
+    assert pass_name(now, "ab12") == "20261122-134501-ab12"
+
+
+def test_nothing_is_made_before_something_comes(trash: Trash, root: Path) -> None:
+    trash.sync()
+    assert list(root.iterdir()) == []
+
+
+class TestRemove:
+    def test_a_file(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        inode = write(root, "a/b/f").stat().st_ino
+        remove(folder, trash, "a/b/f")
+        kept = root / PASS / "a/b/f"
+        assert kept.read_bytes() == OLD
+        assert (kept.stat().st_ino, kept.stat().st_mtime_ns, kept.stat().st_nlink) == (inode, TIME, 1)
+        assert tree(root) == {"a": None, "a/b": None}
+        assert modes.S_IMODE((root / TRASH).stat().st_mode) == 0o700
+
+    def test_a_file_without_a_mark(self, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        with pytest.raises(EntryChanged):
+            trash.remove("f", file_entry("f", OLD, mtime_ns=TIME + 1), None)
+        trash.remove("f", file_entry("f", OLD), None)
+        assert not (root / "f").exists()
+
+    def test_a_link(self, trash: Trash, root: Path) -> None:
+        (root / "l").symlink_to("../anywhere")
+        trash.remove("l", Entry("l", Kind.SYMLINK, target="../anywhere"), None)
+        assert tree(root) == {}
+        assert below(root, PASS) == {"l": "../anywhere"}
+
+    def test_an_empty_directory(self, trash: Trash, root: Path) -> None:
+        (root / "a/d").mkdir(parents=True)
+        trash.remove("a/d", DIRECTORY, None)
+        assert tree(root) == {"a": None}
+        assert below(root, PASS) == {"a": None, "a/d": None}
+
+    def test_a_whole_tree_contents_first(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "d/f")
+        (root / "d/e").mkdir()
+        remove(folder, trash, "d/f")
+        trash.remove("d/e", DIRECTORY, None)
+        trash.remove("d", DIRECTORY, None)
+        assert tree(root) == {}
+        assert below(root, PASS) == {"d": None, "d/e": None, "d/f": OLD}
+
+    def test_a_directory_that_is_not_empty(self, trash: Trash, root: Path) -> None:
+        """Fault case 29: what nobody knew of keeps its directory."""
+        write(root, "d/unknown")
+        with pytest.raises(EntryChanged):
+            trash.remove("d", DIRECTORY, None)
+        assert tree(root) == {"d": None, "d/unknown": OLD}
+        assert below(root, PASS) == {}
+
+    @pytest.mark.parametrize("change", ["content", "time", "gone", "link", "directory", "fifo", "copy"])
+    def test_what_is_not_what_was_seen(self, folder: FaultyFolder, trash: Trash, root: Path, change: str) -> None:
+        file = write(root, "f")
+        seen = mark(folder, "f")
+        if change == "content":
+            file.write_bytes(b"new")
+        elif change == "time":
+            os.utime(file)
+        elif change == "copy":
+            write(root, "g").rename(file)
+        else:
+            file.unlink()
+        if change == "link":
+            file.symlink_to("f2")
+        elif change == "directory":
+            file.mkdir()
+        elif change == "fifo":
+            os.mkfifo(file)
+        before = tree(root)
+        with pytest.raises(EntryChanged):
+            trash.remove("f", file_entry("f", OLD), seen)
+        assert tree(root) == before
+        assert below(root, TRASH) == {}
+
+    @pytest.mark.parametrize(
+        "seen", [Entry("l", Kind.SYMLINK, target="b"), DIRECTORY, file_entry("l", b"a"), Entry("l", Kind.WITHHELD)]
+    )
+    def test_a_link_that_is_not_what_was_seen(self, trash: Trash, root: Path, seen: Entry) -> None:
+        (root / "l").symlink_to("a")
+        with pytest.raises(EntryChanged):
+            trash.remove("l", seen, None)
+        assert tree(root) == {"l": "a"}
+
+    def test_replaced_in_the_last_moment(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        """An editor saves between the look and the removal: its file stays, the old one is in the trash as well."""
+        write(root, "f")
+        write(root, "saved", b"saved")
+        folder.at("link", lambda: None)
+        seen = mark(folder, "f")
+        folder.calls.clear()
+        folder.at("stat", lambda: (root / "saved").rename(root / "f"), about="'f'", skip=1)
+        with pytest.raises(EntryChanged):
+            trash.remove("f", file_entry("f", OLD), seen)
+        assert tree(root) == {"f": b"saved"}
+        assert below(root, PASS) == {"f": OLD}
+
+    @pytest.mark.parametrize("path", ["", "../x", "/x", f"{STAGING}/x", f"{TRASH}/x", "a//b", "a/..", "bad\udcff"])
+    def test_paths_that_are_refused(self, trash: Trash, path: str) -> None:
+        with pytest.raises(EntryRefused):
+            trash.remove(path, file_entry("x", OLD), None)
+        with pytest.raises(EntryRefused):
+            trash.keep(path)
+
+
+class TestKeep:
+    def test_the_file_stays_where_it_is(self, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        assert trash.keep("f") == f"{PASS}/f"
+        assert (root / "f").stat().st_ino == (root / PASS / "f").stat().st_ino
+
+    def test_a_link(self, trash: Trash, root: Path) -> None:
+        (root / "l").symlink_to("x")
+        trash.keep("l")
+        assert below(root, PASS) == {"l": "x"}
+
+    def test_what_is_gone(self, trash: Trash) -> None:
+        with pytest.raises(EntryChanged):
+            trash.keep("f")
+
+    @pytest.mark.parametrize("kind", ["directory", "fifo"])
+    def test_what_is_no_file(self, trash: Trash, root: Path, kind: str) -> None:
+        if kind == "directory":
+            (root / "f").mkdir()
+        else:
+            os.mkfifo(root / "f")
+        with pytest.raises(EntryRefused):
+            trash.keep("f")
+
+    @pytest.mark.parametrize("code", [errno.EPERM, errno.EMLINK, errno.ENOTSUP])
+    def test_a_copy_where_links_are_refused(self, folder: FaultyFolder, trash: Trash, root: Path, code: int) -> None:
+        data = os.urandom(3_000_000)
+        write(root, "d/f", data).chmod(0o751)
+        folder.fail("link", code)
+        trash.keep("d/f")
+        kept = root / PASS / "d/f"
+        assert kept.read_bytes() == data
+        assert (modes.S_IMODE(kept.stat().st_mode), kept.stat().st_mtime_ns) == (0o751, TIME)
+        assert kept.stat().st_ino != (root / "d/f").stat().st_ino
+        assert "sync_file" in folder.steps()
+
+    def test_a_copy_that_fails_leaves_nothing(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        folder.fail("link", errno.EPERM)
+        folder.fail("write_at", errno.ENOSPC)
+        with pytest.raises(DiskFull, match="f"):
+            trash.keep("f")
+        assert below(root, PASS) == {}
+        assert tree(root) == {"f": OLD}
+
+    def test_a_full_disk(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "d/f")
+        folder.fail("make_directory", errno.ENOSPC)
+        with pytest.raises(DiskFull):
+            remove(folder, trash, "d/f")
+        assert tree(root) == {"d": None, "d/f": OLD}
+
+
+class TestVersions:
+    def test_nothing_is_overwritten(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        for number in range(3):
+            write(root, "f", b"%d" % number)
+            remove(folder, trash, "f", b"%d" % number)
+        (root / "f").symlink_to("x")
+        trash.keep("f")
+        assert below(root, PASS) == {"f": b"0", "f.1": b"1", "f.2": b"2", "f.3": "x"}
+
+    def test_two_trashes_of_one_pass(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        for number, one in enumerate((trash, Trash(folder, trash.pass_name))):
+            write(root, "d/f", b"%d" % number)
+            remove(folder, one, "d/f", b"%d" % number)
+        assert below(root, PASS) == {"d": None, "d/f": b"0", "d/f.1": b"1"}
+
+    def test_a_directory_where_a_file_was(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "x")
+        remove(folder, trash, "x")
+        write(root, "x/f")
+        remove(folder, trash, "x/f")
+        trash.remove("x", DIRECTORY, None)
+        assert below(root, PASS) == {"x": OLD, "x.1": None, "x.1/f": OLD}
+
+    def test_long_names_are_cut(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        name = "é" * 127
+        for _ in range(2):
+            write(root, name)
+            remove(folder, trash, name)
+        assert sorted(below(root, PASS)) == sorted([name, "é" * 126 + ".1"])
+
+    def test_there_is_an_end(
+        self, folder: FaultyFolder, trash: Trash, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(trash_module, "MAX_VERSIONS", 2)
+        write(root, "f")
+        trash.keep("f")
+        trash.keep("f")
+        with pytest.raises(EntryChanged):
+            trash.keep("f")
+
+
+class TestConfinement:
+    """Fault case 82, and Syncthing's issue 4286: nothing is thrown away into somewhere else."""
+
+    def outside(self, tmp_path: Path) -> Path:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        return outside
+
+    def test_a_linked_trash(self, folder: FaultyFolder, trash: Trash, root: Path, tmp_path: Path) -> None:
+        outside = self.outside(tmp_path)
+        (root / TRASH).symlink_to(outside)
+        write(root, "f")
+        with pytest.raises(EntryRefused, match=TRASH):
+            remove(folder, trash, "f")
+        assert list(outside.iterdir()) == []
+        assert (root / "f").exists()
+
+    @pytest.mark.parametrize("link", [PASS, f"{PASS}/d"])
+    def test_a_link_inside_the_trash(
+        self, folder: FaultyFolder, trash: Trash, root: Path, tmp_path: Path, link: str
+    ) -> None:
+        outside = self.outside(tmp_path)
+        (root / link).parent.mkdir(parents=True)
+        (root / link).symlink_to(outside)
+        write(root, "d/f")
+        remove(folder, trash, "d/f")
+        assert list(outside.iterdir()) == []
+
+    def test_a_linked_parent(self, folder: FaultyFolder, trash: Trash, root: Path, tmp_path: Path) -> None:
+        outside = self.outside(tmp_path)
+        write(outside, "f")
+        (root / "d").symlink_to(outside)
+        with pytest.raises(EntryChanged):
+            trash.remove("d/f", file_entry("f", OLD), None)
+        assert (outside / "f").exists()
+
+    def test_a_parent_that_becomes_a_link(self, folder: FaultyFolder, trash: Trash, root: Path, tmp_path: Path) -> None:
+        outside = self.outside(tmp_path)
+        write(outside, "f")
+        write(root, "d/f")
+        seen = mark(folder, "d/f")
+        (root / "d").rename(tmp_path / "moved")
+        (root / "d").symlink_to(outside)
+        with pytest.raises(EntryChanged):
+            trash.remove("d/f", file_entry("f", OLD), seen)
+        assert (outside / "f").exists()
+        assert (tmp_path / "moved/f").exists()
+
+
+class TestSync:
+    def test_every_changed_directory_once_the_trash_first(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        for path in ("d/f", "d/g", "h"):
+            write(root, path)
+            remove(folder, trash, path)
+        folder.calls.clear()
+        trash.sync()
+        synced = [path for step, (path,) in folder.calls if step == "sync_directory"]
+        assert synced == [TRASH, PASS, f"{PASS}/d", "", "d"]
+        folder.calls.clear()
+        trash.sync()
+        assert folder.calls == []
+
+    def test_a_directory_that_was_removed_as_well(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "d/f")
+        remove(folder, trash, "d/f")
+        trash.remove("d", DIRECTORY, None)
+        trash.sync()
+
+    def test_a_disk_that_fails(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        remove(folder, trash, "f")
+        folder.fail("sync_directory")
+        with pytest.raises(DiskFailed, match="Input/output error"):
+            trash.sync()
