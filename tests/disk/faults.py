@@ -25,6 +25,7 @@ STEPS = (
     "make_link",
     "rename",
     "rename_new",
+    "exchange",
     "unlink",
     "link",
     "create_file",

@@ -15,6 +15,7 @@ import pytest
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import STAGING, TRASH
+from leafsync.engine.disk import folder as folder_module
 from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.staging import Commit, Committed, SmallFile, Staged, StagedFile, Staging
 from leafsync.engine.disk.store import Store
@@ -179,7 +180,7 @@ class TestOrder:
     """Fault case 77: content, sync, rename, directories, store."""
 
     def steps(self, folder: FaultyFolder) -> list[str]:
-        told = ("write_at", "sync_file", "sync_all", "link", "rename", "rename_new", "sync_directory", "store")
+        told = ("write_at", "sync_file", "sync_all", "link", "exchange", "rename_new", "sync_directory", "store")
         return [step for step in folder.steps() if step in told]
 
     def test_of_a_group(self, folder: FaultyFolder, store: Store, staging: Staging, trash: Trash, root: Path) -> None:
@@ -193,7 +194,7 @@ class TestOrder:
             "rename_new",
             "rename_new",
             "link",
-            "rename",
+            "exchange",
             *["sync_directory"] * 5,
             "store",
         ]
@@ -259,17 +260,42 @@ class TestChanged:
         assert errors(staging.commit(items, trash)) == [EntryChanged, None]
         assert tree(root).get("f") != b"new"
 
-    @pytest.mark.parametrize("change", ["edited", "touched", "gone", "a link", "a directory", "saved by an editor"])
+    @pytest.mark.parametrize("exchanges", [True, False])
+    @pytest.mark.parametrize("step", ["link", "exchange"])
+    @pytest.mark.parametrize("change", CHANGES)
     def test_just_before_the_rename(
-        self, folder: FaultyFolder, staging: Staging, trash: Trash, root: Path, change: str
+        self,
+        folder: FaultyFolder,
+        staging: Staging,
+        trash: Trash,
+        root: Path,
+        change: str,
+        step: str,
+        exchanges: bool,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        """An editor saves in the last instant: its version stays, also where two names cannot be exchanged."""
+        if not exchanges:
+            monkeypatch.setattr(folder_module, "rename_exchange", lambda *_arguments: False)
         file = write(root, "f")
         items = [over(staging, folder, "f"), *new(staging, "g")]
-        folder.at("link", lambda: CHANGES[change](file))
+        folder.at(step, lambda: CHANGES[change](file))
         results = errors(staging.commit(items, trash))
         assert results[0] in (EntryChanged, EntryRefused, DiskFailed)
         assert results[1] is None
         assert tree(root).get("f") != b"new"
+        if change in ("edited", "saved by an editor"):
+            assert file.read_bytes() == b"edit"
+        assert below(root, STAGING) == {}
+
+    def test_where_names_cannot_be_exchanged(
+        self, folder: FaultyFolder, staging: Staging, trash: Trash, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(folder_module, "rename_exchange", lambda *_arguments: False)
+        write(root, "f")
+        assert errors(staging.commit([over(staging, folder, "f")], trash)) == [None]
+        assert tree(root) == {"f": b"new"}
+        assert below(root, PASS) == {"f": b"old"}
 
     @pytest.mark.parametrize("there", ["a file", "a link", "a directory"])
     def test_something_where_nothing_should_be(self, staging: Staging, trash: Trash, root: Path, there: str) -> None:
@@ -377,7 +403,7 @@ class TestDiskTrouble:
         assert errors(staging.commit([item], trash)) == [DiskFailed]
         assert store.staged_rows() == []
 
-    @pytest.mark.parametrize("step", ["link", "rename", "rename_new", "make_directory"])
+    @pytest.mark.parametrize("step", ["link", "exchange", "rename_new", "make_directory"])
     @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
     def test_a_full_disk(
         self,
@@ -564,7 +590,7 @@ raise SystemExit("it was not killed")
         ("write_at", 3),
         ("sync_all", 0),
         ("link", 0),
-        ("rename", 0),
+        ("exchange", 0),
         ("rename_new", 1),
         ("sync_directory", 0),
         ("store", 0),

@@ -120,18 +120,26 @@ class TestRemove:
             trash.remove("l", seen, None)
         assert tree(root) == {"l": "a"}
 
-    def test_replaced_in_the_last_moment(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
-        """An editor saves between the look and the removal: its file stays, the old one is in the trash as well."""
+    @pytest.mark.parametrize("step", ["link", "rename_new"])
+    def test_saved_in_the_last_instant(self, folder: FaultyFolder, trash: Trash, root: Path, step: str) -> None:
+        """An editor saves between the look and the removal: its version stays or comes back."""
         write(root, "f")
         write(root, "saved", b"saved")
-        folder.at("link", lambda: None)
-        seen = mark(folder, "f")
-        folder.calls.clear()
-        folder.at("stat", lambda: (root / "saved").rename(root / "f"), about="'f'", skip=1)
+        folder.at(step, lambda: (root / "saved").rename(root / "f"))
         with pytest.raises(EntryChanged):
-            trash.remove("f", file_entry("f", OLD), seen)
+            remove(folder, trash, "f")
         assert tree(root) == {"f": b"saved"}
-        assert below(root, PASS) == {"f": OLD}
+        assert below(root, PASS) == {"f": b"saved" if step == "link" else OLD}
+
+    def test_saved_twice_in_the_last_instant(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        write(root, "second", b"second")
+        folder.at("rename_new", lambda: (root / "second").rename(root / "f"))
+        folder.at("rename_new", lambda: write(root, "f", b"third"), skip=1)
+        with pytest.raises(EntryChanged):
+            remove(folder, trash, "f")
+        assert tree(root) == {"f": b"third"}
+        assert sorted(str(value) for value in below(root, PASS).values()) == [str(OLD), str(b"second")]
 
     @pytest.mark.parametrize("path", ["", "../x", "/x", f"{STAGING}/x", f"{TRASH}/x", "a//b", "a/..", "bad\udcff"])
     def test_paths_that_are_refused(self, trash: Trash, path: str) -> None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from leafsync.engine.core.index import Entry
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import STAGING, join, parent
+from leafsync.engine.disk.exchange import put
 from leafsync.engine.disk.folder import Folder, disk_error, state_mark
-from leafsync.engine.disk.seen import change_error, check_path, matches, same_file
+from leafsync.engine.disk.seen import change_error, check_path, matches
 from leafsync.engine.disk.staged import StagedFile
 from leafsync.engine.disk.store import HashRow, Store
 from leafsync.engine.disk.trash import Trash
@@ -215,9 +216,7 @@ def replace(folder: Folder, source: str, path: str, local: Entry | None, expecte
     if before is None or not matches(folder, path, before, local, expected):
         raise EntryChanged(path=path)
     trash.keep(path)
-    if not same_file(before, folder.stat(path)):
-        raise EntryChanged(path=path)
-    folder.rename(source, path)
+    put(folder, source, path, before)
 
 
 def close(staged: StagedFile | Staged) -> None:

@@ -24,7 +24,7 @@ from xxhash import xxh3_64_intdigest
 
 from leafsync.engine.core.names import STAGING, join
 from leafsync.engine.disk.handles import OPEN_DIRECTORY, Handles
-from leafsync.engine.disk.system import flush_file, flush_filesystem, read_umask, rename_exclusive
+from leafsync.engine.disk.system import flush_file, flush_filesystem, read_umask, rename_exchange, rename_exclusive
 from leafsync.errors import (
     DiskFailed,
     DiskFull,
@@ -315,6 +315,11 @@ class Folder:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
                 os.rename(old[1], new[1], src_dir_fd=old[0], dst_dir_fd=new[0])
             _forget_moved(handles, source)
+
+    def exchange(self, source: str, target: str) -> bool:
+        """Let two files or links change places in one step; False where the system or the filesystem cannot."""
+        with self.handles() as handles:
+            return rename_exchange(*handles.locate(source), *handles.locate(target))
 
     def unlink(self, path: str) -> None:
         """Remove the file or link `path`."""

@@ -1,4 +1,4 @@
-"""The calls that Python lacks: flush a filesystem, flush a drive, rename without replacing."""
+"""The calls that Python lacks: flush a filesystem, flush a drive, rename without replacing, exchange two names."""
 
 import ctypes
 import errno
@@ -12,6 +12,9 @@ if sys.platform == "darwin":
 _libc = ctypes.CDLL(None, use_errno=True)
 _RENAME_EXCLUSIVE = 4 if sys.platform == "darwin" else 1
 """RENAME_EXCL of renameatx_np(2), RENAME_NOREPLACE of renameat2(2)."""
+
+_RENAME_EXCHANGE = 2
+"""RENAME_SWAP of renameatx_np(2), RENAME_EXCHANGE of renameat2(2)."""
 
 _NOT_POSSIBLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
 """What a kernel, a filesystem or a system call filter says that does not know the call."""
@@ -53,9 +56,18 @@ def flush_filesystem(fd: int) -> bool:
 
 def rename_exclusive(source_fd: int, source: str, target_fd: int, target: str) -> bool:
     """Rename unless the target exists (FileExistsError); False when the system or the filesystem cannot."""
+    return _rename(source_fd, source, target_fd, target, _RENAME_EXCLUSIVE)
+
+
+def rename_exchange(source_fd: int, source: str, target_fd: int, target: str) -> bool:
+    """Exchange what two names stand for, in one step; False when the system or the filesystem cannot."""
+    return _rename(source_fd, source, target_fd, target, _RENAME_EXCHANGE)
+
+
+def _rename(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> bool:
     if _renameat2 is None:
         return False
-    if _renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _RENAME_EXCLUSIVE):
+    if _renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags):
         code = ctypes.get_errno()
         if code in _NOT_POSSIBLE:
             return False

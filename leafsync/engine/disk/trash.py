@@ -10,8 +10,9 @@ from datetime import datetime
 from leafsync.engine.core.index import Entry
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import MAX_NAME, TRASH, join, parent
+from leafsync.engine.disk.exchange import take
 from leafsync.engine.disk.folder import Folder, disk_error
-from leafsync.engine.disk.seen import change_error, check_path, matches, same_file
+from leafsync.engine.disk.seen import change_error, check_path, matches
 from leafsync.errors import EntryChanged, EntryRefused
 
 MAX_VERSIONS = 1000
@@ -67,10 +68,7 @@ class Trash:
                     self.folder.remove_directory(path)
                     self._directory(path)
                 else:
-                    self._keep(path, stat)
-                    if not same_file(stat, self.folder.stat(path)):
-                        raise EntryChanged(path=path)
-                    self.folder.unlink(path)
+                    take(self.folder, path, stat, parent(self._keep(path, stat)))
                 self._note(parent(path))
         except OSError as error:
             raise change_error(error, path) from error
