@@ -235,7 +235,7 @@ class HostileServer:
 
     async def leaves_and_chunks(self, talk: Talk, item: FetchItem, data: bytes) -> None:
         """Send what was asked for of `data`, without the END."""
-        if item.leaves:
+        if item.leaves and data:
             await talk.say(Leaves(leaves_of(data)))
         for first, count in item.ranges:
             for index in range(first, first + count):

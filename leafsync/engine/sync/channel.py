@@ -2,19 +2,39 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from leafsync.engine.core.messages import MAX_FRAME, CloseCode, Decoder, Message, MessageMalformed, frame
+from leafsync.engine.core.messages import (
+    MAX_FRAME,
+    PROTOCOL_VERSION,
+    CloseCode,
+    Decoder,
+    Message,
+    MessageMalformed,
+    frame,
+)
 from leafsync.engine.core.ratelimit import TokenBucket, bytes_per_second
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.streams import Stream
-from leafsync.errors import ProtocolViolated
+from leafsync.errors import (
+    IntegrityFailed,
+    LeafSyncError,
+    PeerStalled,
+    ProtocolViolated,
+    TrustRefused,
+    Unreachable,
+    VersionMismatch,
+)
 
 T = TypeVar("T")
 
 REPLY_DEADLINE = 30.0
 """Seconds without any progress of an answer that the other side owes: as long as the transport's idle time."""
+
+STALL_BYTES = 16 << 10
+"""Bytes on the wire within REPLY_DEADLINE that are progress: more than keepalives and acknowledgements of a connection
+that does nothing, and 4 kbit/s, below which no link is of use."""
 
 SLICE = 64 << 10
 """Bytes read or written between two looks at the throttle."""
@@ -39,10 +59,17 @@ class Channel(Generic[T]):
     async def receive(self, *, deadline: float | None = None) -> T | None:
         """Return the next message, None when the other side has finished the stream.
 
-        `deadline` is in seconds; None waits as long as the connection lives. Raises ProtocolViolated after closing
-        the connection when the frame is not a message of this family.
+        `deadline` is in seconds, whatever is skipped meanwhile; None waits as long as the connection lives. Raises
+        PeerStalled, and ProtocolViolated when the frame is not a message of this family.
         """
-        while (body := await self.stream.read_frame(cap=MAX_FRAME, deadline=deadline)) is not None:
+        try:
+            async with asyncio.timeout(deadline):
+                return await self._receive()
+        except TimeoutError:
+            raise PeerStalled(peer=self.connection.address, seconds=f"{deadline or 0:g}") from None
+
+    async def _receive(self) -> T | None:
+        while (body := await self.stream.read_frame(cap=MAX_FRAME)) is not None:
             try:
                 message = self._incoming.decode(body)
             except MessageMalformed as error:
@@ -56,6 +83,39 @@ def violated(connection: Connection, reason: str) -> ProtocolViolated:
     """Close the connection because the other side broke the protocol, and return the error to raise."""
     connection.close(CloseCode.PROTOCOL, "protocol violated")
     return ProtocolViolated(peer=connection.address, reason=reason)
+
+
+async def patiently(connection: Connection, read: Callable[[], Awaitable[T]]) -> T:
+    """Do `read`, which has a deadline, again as long as bytes keep coming: a slow link is not a stalled peer.
+
+    `read` must lose nothing when its deadline passes. Raises PeerStalled.
+    """
+    while True:
+        before = connection.bytes_received
+        try:
+            return await read()
+        except PeerStalled:
+            if connection.bytes_received - before < STALL_BYTES:
+                raise
+
+
+def close_after(connection: Connection, error: LeafSyncError) -> None:
+    """Close the connection because of `error`, and tell the other side as much as concerns it. It may be over."""
+    match error:
+        case VersionMismatch():
+            connection.close(CloseCode.VERSION, f"version {PROTOCOL_VERSION}")
+        case ProtocolViolated():
+            connection.close(CloseCode.PROTOCOL, "protocol violated")
+        case IntegrityFailed():
+            connection.close(CloseCode.INTEGRITY, "content does not match its hash")
+        case PeerStalled():
+            connection.close(CloseCode.STALLED, "it waited too long")
+        case TrustRefused():
+            connection.close(CloseCode.UNTRUSTED, "this device is not trusted any more")
+        case Unreachable():
+            connection.close(CloseCode.DONE)
+        case _:
+            connection.close(CloseCode.INTERNAL, "it cannot use its folder or disk")
 
 
 class Throttle:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index, Kind
-from leafsync.engine.core.listing import ListingCheck, ListingMalformed
+from leafsync.engine.core.listing import MAX_ENTRIES, ListingCheck, ListingMalformed
 from leafsync.engine.core.messages import (
     FEATURES,
     MAX_FRAME,
@@ -28,7 +28,7 @@ from leafsync.engine.core.plan import plan_pull
 from leafsync.engine.core.status import PassState, PassSummary
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application
-from leafsync.engine.sync.channel import REPLY_DEADLINE, SCAN_DEADLINE, Channel, violated
+from leafsync.engine.sync.channel import REPLY_DEADLINE, SCAN_DEADLINE, Channel, patiently, violated
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
@@ -39,6 +39,9 @@ HELLO_DEADLINE = 10.0
 
 REQUEST_BYTES = MAX_FRAME // 2
 """Bytes of paths in one LIST, well below the frame's cap."""
+
+MAX_LISTED_TEXT = 256 << 20
+"""Characters of names and link targets that one pass takes in (fault case 42)."""
 
 
 class Puller:
@@ -61,6 +64,7 @@ class Puller:
         self._device_name = device_name
         self._on_state = on_state
         self._round_trips = 0
+        self._listed_entries = self._listed_text = 0
         self._control: Channel[ControlReply]
 
     async def greet(self) -> None:
@@ -92,6 +96,7 @@ class Puller:
         """
         started = time.monotonic()
         self._round_trips = 0
+        self._listed_entries = self._listed_text = 0
         connection = self._connection
         progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
         self._on_state(PassState.SCANNING, progress)
@@ -172,13 +177,21 @@ class Puller:
             entries: list[Entry] = []
             last = False
             while not last:
-                page = await self._control.receive(deadline=REPLY_DEADLINE)
+                page = await patiently(self._connection, lambda: self._control.receive(deadline=REPLY_DEADLINE))
                 if not isinstance(page, Listing) or not (page.last or page.entries):
                     raise violated(self._connection, "it did not answer LIST")
+                self._count(page.entries)
                 entries += page.entries
                 last = page.last
             received.append(entries)
         return received
+
+    def _count(self, entries: Sequence[Entry]) -> None:
+        """Bound what a server can make this device hold, before a listing is complete and can be checked."""
+        self._listed_entries += len(entries)
+        self._listed_text += sum(len(entry.name) + len(entry.target) for entry in entries)
+        if self._listed_entries > MAX_ENTRIES or self._listed_text > MAX_LISTED_TEXT:
+            raise violated(self._connection, "it lists more than a folder may hold")
 
 
 def _differing(local: Index, path: str, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:

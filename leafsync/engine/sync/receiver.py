@@ -35,7 +35,7 @@ from leafsync.engine.core.messages import (
 )
 from leafsync.engine.core.plan import Fetch
 from leafsync.engine.net.connection import Connection
-from leafsync.engine.sync.channel import REPLY_DEADLINE, SLICE, Channel, Throttle, violated
+from leafsync.engine.sync.channel import REPLY_DEADLINE, SLICE, Channel, Throttle, patiently, violated
 from leafsync.engine.sync.committer import Committer
 from leafsync.engine.sync.large import LargeFile
 from leafsync.engine.sync.progress import Progress
@@ -108,7 +108,6 @@ class Receiver:
         async with task_group() as workers:
             for _number in range(min(streams, len(self.queue))):
                 workers.create_task(_Worker(self).run())
-        await self.committer.flush()
 
     def failed(self, fetch: Fetch, reason: str) -> None:
         """Note that `fetch` could not be had."""
@@ -258,16 +257,19 @@ class _Worker:
         if chunk.encoding is Encoding.ZERO:
             return None
         if not self._throttle.active:
-            return await self._stream.read_exactly(length, deadline=REPLY_DEADLINE)
+            return await self._read(length)
         data = bytearray()
         while len(data) < length:
             part = min(SLICE, length - len(data))
-            data += await self._stream.read_exactly(part, deadline=REPLY_DEADLINE)
+            data += await self._read(part)
             await self._throttle.wait()
         return data
 
+    async def _read(self, length: int) -> bytes:
+        return await patiently(self._connection, lambda: self._stream.read_exactly(length, deadline=REPLY_DEADLINE))
+
     async def _reply(self) -> DataReply:
-        reply = await self._channel.receive(deadline=REPLY_DEADLINE)
+        reply = await patiently(self._connection, lambda: self._channel.receive(deadline=REPLY_DEADLINE))
         if reply is None:
             raise violated(self._connection, "it ended a stream before its answer was complete")
         return reply
