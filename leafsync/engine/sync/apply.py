@@ -20,7 +20,6 @@ from leafsync.engine.sync.committer import Committer
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.receiver import Receiver
 from leafsync.engine.sync.share import Share
-from leafsync.engine.sync.tasks import task_group
 from leafsync.errors import DiskFull, EntryChanged, LeafSyncError
 
 A = TypeVar("A", str, Fetch, Link, Touch, TrashAction)
@@ -76,12 +75,14 @@ class Application:
             await self._share.workers.run(trash.sync)
 
     async def _fetch(self, fetches: Sequence[Fetch], trash: Trash) -> None:
-        async with task_group() as tasks:
-            committer = Committer(self._share, self._local, trash, self._progress, tasks)
-            connection = self._connection
-            throttle = Throttle(self._options.rate_mbps, lambda: connection.bytes_received)
-            receiver = Receiver(connection, self._share, self._local, committer, self._progress, throttle)
+        connection = self._connection
+        throttle = Throttle(self._options.rate_mbps, lambda: connection.bytes_received)
+        committer = Committer(self._share, self._local, trash, self._progress)
+        receiver = Receiver(connection, self._share, self._local, committer, self._progress, throttle)
+        try:
             await receiver.fetch(fetches, self._options.streams)
+        finally:
+            await committer.close()
         self.problems += receiver.problems + committer.problems
 
     async def _each(self, actions: Sequence[A], act: Callable[[A], None]) -> list[A]:

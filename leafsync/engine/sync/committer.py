@@ -33,56 +33,80 @@ class _Group:
 
 
 class Committer:
-    """Collects finished files and commits them group by group, off the loop."""
+    """Collects finished files and commits them group by group, off the loop. Close it in any case."""
 
-    def __init__(self, share: Share, local: Index, trash: Trash, progress: Progress, tasks: asyncio.TaskGroup) -> None:
-        """Commit into `share`; `local` is the index that the plan was made from.
-
-        Groups run as tasks of `tasks`, so what ends one of them (a full disk) ends the pass.
-        """
+    def __init__(self, share: Share, local: Index, trash: Trash, progress: Progress) -> None:
+        """Commit into `share`; `local` is the index that the plan was made from."""
         self.problems: list[Problem] = []
         self._share = share
         self._local = local
         self._trash = trash
         self._progress = progress
-        self._tasks = tasks
         self._group = _Group()
+        self._running: set[asyncio.Task[None]] = set()
+        self._failure: Exception | None = None
         self._slots = asyncio.Semaphore(GROUPS_AT_ONCE)
 
     async def add_small(self, fetch: Fetch, data: bytes | bytearray | None) -> None:
-        """Take a file of at most one chunk; `data` None is a hole. Waits while too many groups are under way."""
+        """Take a file of at most one chunk; `data` None is a hole. Waits while too many groups are under way.
+
+        Raises DiskFull of an earlier group, which the pass cannot outlive.
+        """
         self._group.small.append((fetch, data))
         await self._added(len(data or b""))
 
     async def add_large(self, fetch: Fetch, staged: StagedFile) -> None:
-        """Take a staged file that is complete."""
+        """Take over a staged file that is complete. Raises as `add_small`."""
         self._group.large.append((fetch, staged))
         await self._added(fetch.entry.size)
 
     async def _added(self, size: int) -> None:
         self._group.size += size
-        if self._group.full:
-            await self.flush()
+        while self._group.full and self._failure is None:
+            await self._slots.acquire()  # a caller that is cancelled here leaves the group for `close`
+            self._begin()
+        if self._failure is not None:
+            raise self._failure
 
-    async def flush(self) -> None:
-        """Begin to commit what was collected; the task group waits for the end of it."""
+    def _begin(self) -> None:
+        """Commit what was collected in the background. The caller has a slot, which the commit gives back."""
         group, self._group = self._group, _Group()
-        if group.small or group.large:
+        task = asyncio.create_task(self._commit(group))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def close(self) -> None:
+        """Commit the rest and wait for all of it, however the pass ended: what is whole and verified is kept.
+
+        After a full disk the rest is not committed; what is staged stays for the next pass. Raises DiskFull.
+        """
+        if self._failure is None and (self._group.small or self._group.large):
             await self._slots.acquire()
-            self._tasks.create_task(self._commit(group))
+            self._begin()
+        while self._running:
+            await asyncio.wait(self._running)
+        for _fetch, staged in self._group.large:
+            await self._share.workers.run(staged.close)
+        if self._failure is not None:
+            raise self._failure
 
     async def _commit(self, group: _Group) -> None:
         try:
             outcomes = await self._share.workers.run(self._write, group)
+        except Exception as error:  # raised where the pass waits for it
+            self._failure = self._failure or error
+            return
         finally:
             self._slots.release()
         for fetch, outcome in outcomes:
             self._progress.finish(fetch.path, done=outcome is None)
-            if outcome is not None:
+            if isinstance(outcome, DiskFull):
+                self._failure = self._failure or outcome
+            elif outcome is not None:
                 self.problems.append(Problem(fetch.path, str(outcome)))
 
     def _write(self, group: _Group) -> list[tuple[Fetch, Exception | None]]:
-        """Stage what is small and commit all of it (blocking). Raises DiskFull, which the pass cannot outlive."""
+        """Stage what is small and commit all of it (blocking)."""
         staging = self._share.staging
         commits = [self._item(fetch, staged) for fetch, staged in group.large]
         outcomes: list[tuple[Fetch, Exception | None]] = []
@@ -99,9 +123,6 @@ class Committer:
                 commits.append(self._item(fetch, staged))
         committed = staging.commit(commits, self._trash)
         outcomes += [(fetch, done.error) for fetch, done in zip(fetches, committed, strict=True)]
-        for _fetch, error in outcomes:
-            if isinstance(error, DiskFull):
-                raise error
         return outcomes
 
     def _item(self, fetch: Fetch, staged: Staged | StagedFile) -> Commit:

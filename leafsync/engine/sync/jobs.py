@@ -37,6 +37,7 @@ from leafsync.engine.net.endpoint import Endpoint, connect, listen
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.limits import Limits
 from leafsync.engine.net.trust import TrustStore
+from leafsync.engine.sync.channel import close_after
 from leafsync.engine.sync.connect import Puller
 from leafsync.engine.sync.policy import ConnectPolicy, Pin, ServePolicy
 from leafsync.engine.sync.progress import Progress
@@ -87,6 +88,7 @@ class Job(ABC):
         self.version = 0
         self._context = context
         self._task: asyncio.Task[PassSummary | None] | None = None
+        self._stopping = False
 
     async def start(self) -> None:
         """Begin."""
@@ -101,6 +103,8 @@ class Job(ABC):
     async def stop(self) -> None:
         """End the job cleanly: connections are closed with a code, what can be resumed is kept."""
         if self._task is not None:
+            self._stopping = True
+            await asyncio.sleep(0)  # a task that is cancelled before its first step never cleans up
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -233,12 +237,14 @@ class ServeJob(Job):
                 )
             )
         except LeafSyncError as error:
+            close_after(connection, error)
             reason = "" if ended_well(error) else str(error)
         except Exception:
             logger.exception("a session ended by a bug")
+            connection.close(CloseCode.INTERNAL)
             reason = "this device made a mistake; its log says more"
         finally:
-            connection.close(CloseCode.INTERNAL if reason else CloseCode.DONE)
+            connection.close(CloseCode.DONE)
             del self._sessions[connection]
         self._tell(PeerLeft(self.id, fingerprint, address, reason))
 
@@ -284,8 +290,8 @@ class ConnectJob(Job):
             try:
                 return await self._connected_or_told()
             except (Unreachable, DiskFailed) as error:
-                if self._options.once:
-                    raise
+                if self._options.once or self._stopping:
+                    raise  # an error that came of being stopped must not begin anew
                 if self._passed:
                     delays, self._passed = self._backoff(), False
                 delay = next(delays)
@@ -353,6 +359,9 @@ class ConnectJob(Job):
                     async with asyncio.timeout(PASS_INTERVAL):
                         await connection.wait_closed()
                 policy.authorize(fingerprint, hint)  # it may have been taken out of the trust store meanwhile
+        except LeafSyncError as error:
+            close_after(connection, error)
+            raise
         finally:
             connection.close(CloseCode.DONE)
 
