@@ -1,98 +1,35 @@
-"""The command line: what `leafsync` understands, and one run from its start to its clean end.
+"""The command line: the parser, and the commands.
 
-Owns the parser, the commands and the signals. Start-up time is a feature: `--version`, `--help`, `paths` and `trust`
-load neither asyncio nor the transport, so both are imported where a run begins.
+Start-up time is a feature: `--version`, `--help`, `paths` and `trust` load neither asyncio nor the transport, so what
+only some commands need is imported where they begin.
 """
 
 import argparse
-import dataclasses
 import os
-import shlex
-import signal
 import sys
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from leafsync import __version__
 from leafsync.config import MAX_RATE_MBPS, Config, check_rate, load_config
 from leafsync.diagnostics import (
     BROKEN_PIPE,
     Diagnostics,
-    Narrator,
-    exit_code_of_signal,
     logging_to,
     root_cause,
     sentence_of,
 )
 from leafsync.engine.core.address import DEFAULT_PORT, parse_address
-from leafsync.engine.core.events import Event, PassFinished
 from leafsync.engine.core.names import path_problem
 from leafsync.engine.core.options import DEFAULT_STREAMS, MAX_STREAMS, ConnectOptions, ServeOptions
-from leafsync.engine.core.status import PassState, PassSummary, Snapshot
 from leafsync.errors import ExitCode, PathRefused, UsageError
 from leafsync.output import Output
-from leafsync.paths import Paths, find_paths
-from leafsync.progress import Progress
+from leafsync.paths import find_paths
+from leafsync.run import EngineFactory, Session, make_engine, run_job
 from leafsync.text import printable
 
 if TYPE_CHECKING:
-    import asyncio
-    from types import TracebackType
-
     from leafsync.engine.net.trust import TrustStore
-
-LIVE_PERIOD = 0.1
-"""Seconds between two pictures of the live area: more often is more than anyone reads."""
-
-LINE_PERIOD = 1.0
-"""Seconds between two progress lines where there is no terminal, and between two JSON `progress` lines."""
-
-STOP_DEADLINE = 10.0
-"""Seconds a run may take to end cleanly after a signal; what is staged then is resumed by the next run anyway."""
-
-
-# What the engine looks like from here
-
-
-class Job(Protocol):
-    """One `serve` or `connect`."""
-
-    @property
-    def id(self) -> int: ...
-
-    async def wait(self) -> PassSummary | None: ...
-
-    async def stop(self) -> None: ...
-
-
-class Engine(Protocol):
-    """The engine, as much of it as a run needs."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: "TracebackType | None"
-    ) -> bool | None: ...
-
-    async def serve(self, options: ServeOptions) -> Job: ...
-
-    async def connect(self, options: ConnectOptions) -> Job: ...
-
-    def snapshot(self) -> Snapshot: ...
-
-
-EngineFactory = Callable[[Paths, str, Callable[[Event], None]], Engine]
-"""Makes the engine from our paths, this device's name and what to call with events."""
-
-
-def make_engine(paths: Paths, name: str, on_event: Callable[[Event], None]) -> Engine:
-    """Make the real engine."""
-    from leafsync import engine
-
-    config = engine.EngineConfig(paths.identity, paths.trust, paths.state, device_name=name)
-    return engine.Engine(config, on_event=on_event)
-
 
 # The parser
 
@@ -265,18 +202,6 @@ def _add_trust(commands: "argparse._SubParsersAction[_Parser]", talk: _Parser, d
 # Commands
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Session:
-    """What a command works with."""
-
-    arguments: Sequence[str]
-    """As given, to build commands the user can run."""
-    paths: Paths
-    output: Output
-    diagnostics: Diagnostics
-    make_engine: EngineFactory
-
-
 def main(argv: Sequence[str] | None = None, *, make_engine: EngineFactory = make_engine) -> int:
     """Run `leafsync` with these arguments (the process's own by default) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -391,7 +316,7 @@ def _serve(arguments: argparse.Namespace, session: Session) -> int:
         port=config.port if arguments.port is None else arguments.port,
         **_run_options(arguments, config),
     )
-    return _run(session, config, lambda engine: engine.serve(options))
+    return run_job(session, config, lambda engine: engine.serve(options))
 
 
 def _connect(arguments: argparse.Namespace, session: Session) -> int:
@@ -405,7 +330,7 @@ def _connect(arguments: argparse.Namespace, session: Session) -> int:
         streams=config.streams if arguments.streams is None else arguments.streams,
         **_run_options(arguments, config),
     )
-    return _run(session, config, lambda engine: engine.connect(options))
+    return run_job(session, config, lambda engine: engine.connect(options))
 
 
 def _run_options(arguments: argparse.Namespace, config: Config) -> dict[str, Any]:
@@ -418,182 +343,3 @@ def _run_options(arguments: argparse.Namespace, config: Config) -> dict[str, Any
         "rate_mbps": config.rate_mbps if arguments.rate_mbps is None else arguments.rate_mbps,
         "force": arguments.force,
     }
-
-
-# A run
-
-
-class Front:
-    """Shows a run: its events when they come, its progress at a pace. Never blocks, and knows no loop."""
-
-    def __init__(self, session: Session, clock: Callable[[], float]) -> None:
-        self.output = session.output
-        self.diagnostics = session.diagnostics
-        self.summary: PassSummary | None = None
-        """What the last finished pass did."""
-        self._clock = clock
-        self._narrator = Narrator(session.diagnostics, allow_command=_allow_command(session.arguments))
-        self._progress = Progress()
-        self._live = session.diagnostics.live and session.diagnostics.narrating
-        self._next = clock()
-
-    @property
-    def period(self) -> float:
-        """Seconds between two calls of `tick`."""
-        return LIVE_PERIOD if self._live else LINE_PERIOD
-
-    @property
-    def pending(self) -> bool:
-        """Whether `flush` has something to do."""
-        return self.output.pending or self.diagnostics.pending
-
-    def flush(self) -> None:
-        """Write what was told. Blocks as long as the readers do."""
-        self.diagnostics.flush()
-        self.output.flush()
-
-    def event(self, event: Event) -> None:
-        """Tell an event."""
-        if isinstance(event, PassFinished):
-            self.finished(event.job, event.summary)
-            return
-        self._narrator.tell(event, self._clock())
-        if self.output.json:
-            self.output.event(event)
-
-    def finished(self, job: int, summary: PassSummary) -> None:
-        """Tell what a pass did."""
-        self.summary = summary
-        if self.output.json:
-            self.output.summary(job, summary)
-        else:
-            self._narrator.finished(summary)
-
-    def tick(self, snapshot: Snapshot) -> None:
-        """Show where the run stands, if it is time to."""
-        now = self._clock()
-        if now < self._next:
-            return
-        self._next = now + self.period
-        self._progress.observe(snapshot, now)
-        if self.output.json:
-            for job in snapshot.connecting:
-                if job.state is PassState.TRANSFERRING:
-                    self.output.progress(job, self._progress.rate(job), self._progress.eta(job))
-        elif self._live:
-            self.diagnostics.draw(self._progress.area(self.diagnostics.screen()))
-        else:
-            self._narrator.progress(self._progress.lines())
-
-
-def _allow_command(arguments: Sequence[str]) -> str:
-    """The command that was given, with the permission to delete."""
-    command = shlex.join(["leafsync", *arguments, "--allow-deletes"])
-    return command if command.isprintable() else printable(command)
-
-
-def _run(session: Session, config: Config, start: Callable[[Engine], Awaitable[Job]]) -> int:
-    import asyncio
-
-    front = Front(session, time.monotonic)
-    return asyncio.run(_Run(session, front).main(config.name, start))
-
-
-class _Run:
-    """One job in an engine: started, shown, and ended by itself, by a signal or by a stdout that broke."""
-
-    def __init__(self, session: Session, front: Front) -> None:
-        self._session = session
-        self._front = front
-        self._ended = False
-        self._wake: asyncio.Event
-        self._interrupted: asyncio.Future[int]
-        self._showing: asyncio.Task[None]
-
-    async def main(self, name: str, start: Callable[[Engine], Awaitable[Job]]) -> int:
-        import asyncio
-
-        self._wake = asyncio.Event()
-        self._interrupted = asyncio.get_running_loop().create_future()
-        self._catch_signals(asyncio.get_running_loop())
-        async with self._session.make_engine(self._session.paths, name, self._event) as engine:
-            self._showing = asyncio.create_task(self._show(engine))
-            try:
-                return await self._work(engine, start)
-            finally:
-                self._ended = True
-                self._wake.set()
-                await self._showing
-
-    async def _work(self, engine: Engine, start: Callable[[Engine], Awaitable[Job]]) -> int:
-        import asyncio
-
-        starting = asyncio.ensure_future(start(engine))
-        if not await self._ends(starting):
-            starting.cancel()
-            await asyncio.wait([starting])
-            return self._signal_code()
-        job = starting.result()
-        waiting = asyncio.create_task(job.wait())
-        if not await self._ends(waiting):
-            await job.stop()
-            waiting.cancel()
-            await asyncio.wait([waiting])
-            return self._signal_code()
-        summary = waiting.result()
-        if summary is not None and summary != self._front.summary:
-            self._front.finished(job.id, summary)
-        return ExitCode.PARTIAL if summary is not None and summary.partial else ExitCode.DONE
-
-    async def _ends(self, task: "asyncio.Future[Any]") -> bool:
-        """Wait until `task` ends (True), or something else ends the run: a signal, or nobody to show it to."""
-        import asyncio
-
-        await asyncio.wait({task, self._interrupted, self._showing}, return_when=asyncio.FIRST_COMPLETED)
-        return task.done()
-
-    def _signal_code(self) -> int:
-        """The exit code of a run that was ended; without a signal it is stdout's failure, which `main` answers."""
-        return exit_code_of_signal(self._interrupted.result()) if self._interrupted.done() else ExitCode.FAILED
-
-    def _event(self, event: Event) -> None:
-        self._front.event(event)
-        self._wake.set()
-
-    async def _show(self, engine: Engine) -> None:
-        """Write what there is to tell, in a thread: a terminal or a pipe that stalls must not stall the connection."""
-        import asyncio
-
-        while True:
-            ended = self._ended
-            self._front.tick(engine.snapshot())
-            if self._front.pending:
-                await asyncio.to_thread(self._front.flush)
-            if ended or self._front.output.failure is not None:
-                return
-            try:
-                async with asyncio.timeout(self._front.period):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-            self._wake.clear()
-
-    def _catch_signals(self, loop: "asyncio.AbstractEventLoop") -> None:
-        """End cleanly on the first signal. One that was ignored when we started (nohup) stays ignored."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self._on_signal, loop, number)
-
-    def _on_signal(self, loop: "asyncio.AbstractEventLoop", number: signal.Signals) -> None:
-        if self._interrupted.done():
-            return
-        self._interrupted.set_result(number)
-        self._front.diagnostics.say("stopping; once more to stop at once" if number == signal.SIGINT else "stopping")
-        self._wake.set()
-        code = exit_code_of_signal(number)
-        # From here on a signal must work even if the loop does not turn any more.
-        for caught in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(caught) is not signal.SIG_IGN:
-                loop.remove_signal_handler(caught)
-                signal.signal(caught, lambda _number, _frame: os._exit(code))
-        loop.call_later(STOP_DEADLINE, os._exit, code)

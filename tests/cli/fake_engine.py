@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from leafsync.cli import Engine, EngineFactory
 from leafsync.engine.core.events import Event
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
 from leafsync.engine.core.status import PassSummary, Snapshot
 from leafsync.paths import Paths
+from leafsync.run import Engine, EngineFactory
 
 
 async def at_once() -> PassSummary | None:

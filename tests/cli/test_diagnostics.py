@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from leafsync.cli import Front, Session
 from leafsync.diagnostics import (
     MAX_REFUSALS,
     REFUSAL_PERIOD,
@@ -33,6 +32,7 @@ from leafsync.errors import ExitCode, FolderMissing, PortInUse
 from leafsync.output import Output
 from leafsync.paths import find_paths
 from leafsync.progress import Screen
+from leafsync.run import Front, Session
 from tests.cli.fake_engine import Script
 
 FP = "ab" * 32
