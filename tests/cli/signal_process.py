@@ -7,7 +7,7 @@ Arguments: `stop`, `hang` or `hang-shortly` (what the job's stop does; the last 
 import signal
 import sys
 
-from leafsync import cli, run
+from leafsync import cli, run as job
 from leafsync.engine.core.events import ServeStarted
 from leafsync.engine.core.status import PassSummary
 from tests.cli.fake_engine import Script, for_ever
@@ -30,7 +30,7 @@ def run() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN if behaviour == "ignore-hangup" else signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if behaviour == "hang-shortly":
-        run.STOP_DEADLINE = 0.2
+        job.STOP_DEADLINE = 0.2
     started = ServeStarted(1, "/folder", 4455, (), "ab" * 32)
     script = Script(work=work, events=[started] * 3, stop_hangs=behaviour.startswith("hang"), on_stop=say_stopped)
     code = cli.main(arguments, make_engine=script.factory())
