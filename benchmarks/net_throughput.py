@@ -15,10 +15,13 @@ import pstats
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.endpoint import connect, listen
 from leafsync.engine.net.identity import Fingerprint, Identity
+
+if TYPE_CHECKING:
+    from leafsync.engine.net.connection import Connection
 
 MIB = 1024 * 1024
 DEADLINE = 300.0

@@ -23,6 +23,10 @@ CLIENT_ADDRESS: SocketAddress = ("192.0.2.1", 50000)
 SERVER_ADDRESS: SocketAddress = ("192.0.2.2", 4455)
 
 
+MAX_VIRTUAL_SECONDS = 2000.0
+"""Keepalives would let a test that waits for nothing run for ever."""
+
+
 class JumpingSelector(selectors.DefaultSelector):
     """A selector that never sleeps: it tells the loop that the time it would have slept has passed."""
 
@@ -33,7 +37,7 @@ class JumpingSelector(selectors.DefaultSelector):
         if not ready:
             if timeout is None:
                 raise RuntimeError("every task waits, and nothing will ever happen")
-            self.jump(max(timeout, 0.0))
+            self.jump(timeout)
         return ready
 
 
@@ -51,6 +55,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _jump(self, seconds: float) -> None:
         self._virtual_now += seconds
+        if self._virtual_now > 1000.0 + MAX_VIRTUAL_SECONDS:
+            raise RuntimeError("the test waits for something that does not happen")
 
 
 def pytest_asyncio_loop_factories(

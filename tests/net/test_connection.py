@@ -285,6 +285,13 @@ async def test_a_few_resets_now_and_then_are_ordinary(make_pair: MakePair) -> No
 
 async def test_finished_streams_leave_nothing_behind(make_pair: MakePair) -> None:
     client, server = await make_pair().handshake()
+    for _ in range(20):
+        near, far = await streams_of(client, server)
+        near.finish()
+        far.finish()
+        assert await far.read(1) == b""
+        assert await near.read(1) == b""
+        del near, far
 
     async def serve() -> None:
         while True:
@@ -296,7 +303,7 @@ async def test_finished_streams_leave_nothing_behind(make_pair: MakePair) -> Non
     count = 1000
     for number in range(count):
         near = await client.open_stream()
-        assert near.id == 4 * number
+        assert near.id == 4 * (20 + number)
         await near.write(b"x")
         near.finish()
         assert await near.read(1) == b""

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from leafsync.engine.net import dialing, endpoint as endpoint_module
+from leafsync.engine.net.addresses import SocketAddress
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.endpoint import Endpoint, connect, listen
 from leafsync.engine.net.identity import Fingerprint, Identity
 from leafsync.engine.net.limits import Limits
+from leafsync.engine.net.udp import UdpSocket
 from leafsync.errors import (
     AddressUnresolvable,
     AddressUnusable,
@@ -412,6 +414,39 @@ async def test_a_client_that_closes_leaves_no_socket_and_tells_the_server(serve:
     assert isinstance(accepted.error, PeerClosed)
     await asyncio.sleep(0.01)
     assert sockets_open() == before
+
+
+async def test_the_last_word_of_a_client_survives_one_loss(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    client = await dial(server.port)
+    accepted = await server.arrived.get()
+    send, sent = UdpSocket.send, 0
+
+    def lose_the_first(self: UdpSocket, datagrams: list[tuple[bytes, SocketAddress]]) -> None:
+        nonlocal sent
+        sent += 1
+        if sent > 1:
+            send(self, datagrams)
+
+    monkeypatch.setattr(UdpSocket, "send", lose_the_first)
+    client.close(2, "done")
+    await client.wait_closed()
+    async with asyncio.timeout(2):
+        await accepted.wait_closed()
+
+
+async def test_a_full_kernel_delays_the_release_of_a_client(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve()
+    client = await dial(server.port)
+    answers = [True, True, False]
+    monkeypatch.setattr(UdpSocket, "pending", property(lambda self: answers.pop(0)))
+    client.close()
+    await client.wait_closed()
+    assert answers == []
 
 
 async def test_a_server_that_vanished_is_noticed_before_the_idle_timeout(

@@ -283,6 +283,16 @@ async def test_a_client_that_offers_a_ticket_still_has_to_show_its_key(
     await assert_stranger_is_shut_out(pair, RefusedByPeer)
 
 
+async def test_an_authorizer_need_not_know_where_the_peer_is(make_pair: MakePair) -> None:
+    def refuse(fingerprint: str) -> None:
+        raise PeerUnknown(fingerprint=fingerprint)
+
+    pair = make_pair(server_authorize=refuse)
+    with pytest.raises(RefusedByPeer):
+        await pair.handshake()
+    assert "The device at 192.0.2.1:50000 is not trusted" in str(pair.server.error)
+
+
 async def test_the_peer_sees_an_alert_and_no_reason(make_pair: MakePair) -> None:
     def refuse(fingerprint: str) -> None:
         raise PeerUnknown(address="/home/alice/secret", fingerprint=fingerprint)

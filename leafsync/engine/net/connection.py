@@ -150,7 +150,7 @@ class Connection:
             self._transmit()
 
     async def wait_closed(self) -> None:
-        """Return when the connection is over, whichever side ended it."""
+        """Return when the connection is over, whichever side ended it, and the socket of one we dialled released."""
         await self._closed.wait()
 
     # What streams use (StreamOwner)
@@ -240,6 +240,11 @@ class Connection:
         """Tell a peer that is still in its handshake that it will not be served."""
         self._quic.close(error_code=code, frame_type=QuicFrameType.PADDING, reason_phrase=reason)
         self._transmit()
+
+    def repeat_goodbye(self) -> None:
+        """Send the close once more, if there was one: nobody will be there to answer should it get lost."""
+        if self._goodbye:
+            self._carrier.send(self._goodbye)
 
     def abandon(self, error: LeafSyncError | None) -> None:
         """End the connection without a word to the peer: there is none, or it cannot be reached."""
@@ -366,6 +371,7 @@ class Connection:
         for stream_id in [number for number in self._finishing if not self._quic.has_stream(number)]:
             self._finishing.discard(stream_id)
             self._streams.pop(stream_id, None)
+            self._quic.forget_stream(stream_id)
 
     def _arm_timer(self) -> None:
         at = self._quic.get_timer()
@@ -481,7 +487,8 @@ class Connection:
         self._wake_writers()
         self._arrived.set()
         self._ready.set()
-        self._closed.set()
+        if not self._quic.configuration.is_client:
+            self._closed.set()
         self._carrier.ended(self)
 
     def _answer_after_close(self) -> None:
@@ -495,3 +502,4 @@ class Connection:
             self._released = True
             self._cancel_timer()
             self._carrier.released(self)
+            self._closed.set()

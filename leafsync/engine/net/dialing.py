@@ -33,6 +33,10 @@ REFUSED_FOR = 3.0
 """Seconds an established peer's host may answer "port unreachable", and nothing else, before the peer counts as gone:
 one such answer may be forged or stale."""
 
+LEAVE_DEADLINE = 1.0
+LEAVE_POLL = 0.01
+"""Seconds a closed client waits at most for the kernel to take its last datagrams, and between two looks."""
+
 Resolved: TypeAlias = tuple[int, SocketAddress]
 """An address family and a socket address."""
 
@@ -189,8 +193,15 @@ class Dial:
         """Nothing to do: `connect` waits for more, the server's verdict."""
 
     def ended(self, connection: Connection) -> None:
-        """Release the socket once the last datagrams left: nobody waits on the closing side of a client."""
-        self._loop.call_soon(connection.abandon, None)
+        """Release the socket once the last datagrams left: a client does not stay for its closing period."""
+        self._loop.call_soon(self._leave, self._loop.time() + LEAVE_DEADLINE)
+
+    def _leave(self, deadline: float) -> None:
+        if self._udp.pending and self._loop.time() < deadline:
+            self._loop.call_later(LEAVE_POLL, self._leave, deadline)
+        else:
+            self.connection.repeat_goodbye()
+            self.connection.abandon(None)
 
     def released(self, connection: Connection) -> None:
         """Release the socket."""

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("leafsync.net")
 
 Authorize = Callable[[Fingerprint], None]
-"""Judges a peer's fingerprint inside the handshake: returns to accept it, raises a LeafSyncError to refuse."""
+"""Judges a peer's fingerprint inside the handshake: returns to accept it, raises a LeafSyncError to refuse. The error's
+field `address` is filled in if it was left out."""
 
 BURST_PACKETS = 128
 """Packets the pacer lets out at once at most: about 5 ms of the event loop, which nothing may block for longer."""
@@ -233,6 +234,8 @@ class PinnedQuic(QuicConnection):
                 raise SelfConnection(address=self.address)
             self._authorize(fingerprint)
         except LeafSyncError as error:
+            # Only here is it known where a peer came from.
+            error.fields.setdefault("address", self.address)
             self.refusal = error
             raise tls.AlertBadCertificate("not trusted") from error
         except Exception as error:
@@ -269,6 +272,10 @@ class PinnedQuic(QuicConnection):
             changed = True
         self._stream_credit[stream_id] = credit
         return changed
+
+    def forget_stream(self, stream_id: int) -> None:
+        """Drop the credit account of a finished stream."""
+        self._stream_credit.pop(stream_id, None)
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
         if stream.max_stream_data_local_sent == stream.max_stream_data_local or stream.receiver.is_finished:

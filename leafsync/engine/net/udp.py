@@ -159,6 +159,11 @@ class UdpSocket:
         """Whether the kernel splits what is sent (UDP_SEGMENT); off for good once it refused to."""
         return self._segmenting
 
+    @property
+    def pending(self) -> bool:
+        """Whether datagrams wait for the kernel to take them."""
+        return bool(self._queue)
+
     def send(self, datagrams: list[tuple[bytes, SocketAddress]]) -> None:
         """Send datagrams in order; what the kernel does not take now follows when it does."""
         if self._closed:
