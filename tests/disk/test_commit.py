@@ -7,6 +7,7 @@ import signal
 import stat as modes
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from tests.disk.faults import (
 )
 
 PASS = f"{TRASH}/20261122-134501-ab12"
+CHECKOUT = Path(__file__).parents[2]
 BIG = random.Random(1).randbytes(CHUNK_SIZE) + b"end"
 
 
@@ -474,6 +476,7 @@ class TestDiskTrouble:
                 capture_output=True,
                 text=True,
                 timeout=30,
+                cwd=CHECKOUT,
             )
             assert done.returncode == 0, done.stderr
             assert "DiskF" in done.stdout
@@ -563,6 +566,7 @@ class TestLinks:
 
 KILLED = """
 import sys
+import threading
 from pathlib import Path
 from leafsync.engine.disk.staging import Commit, Staging
 from leafsync.engine.disk.trash import Trash
@@ -605,6 +609,7 @@ def test_killed_at(root: Path, tmp_path: Path, step: str, skip: int) -> None:
         capture_output=True,
         text=True,
         timeout=30,
+        cwd=CHECKOUT,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     after = tree(root)
@@ -627,4 +632,31 @@ def test_killed_at(root: Path, tmp_path: Path, step: str, skip: int) -> None:
         staging.clean(1e12)
         assert store.staged_rows() == []
     assert (root / "big").read_bytes() == BIG
+    assert below(root, STAGING) == {}
+
+
+def test_many_threads(folder: FaultyFolder, store: Store, staging: Staging, trash: Trash, root: Path) -> None:
+    """Several groups at once, in the same directories and with one trash."""
+    failures: list[type | None] = []
+    for number in range(40):
+        write(root, f"d{number % 3}/old{number}")
+
+    def work(first: int) -> None:
+        for number in range(first, 40, 4):
+            items = [
+                over(staging, folder, f"d{number % 3}/old{number}"),
+                *new(staging, f"d{number % 3}/new{number}", f"d{(number + 1) % 3}/more{number}"),
+            ]
+            failures.extend(error for error in errors(staging.commit(items, trash)) if error)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert failures == []
+    files = {path: data for path, data in tree(root).items() if data is not None}
+    assert len(files) == 120
+    assert set(files.values()) == {b"new"}
+    assert sum(data == b"old" for data in below(root, PASS).values()) == 40
     assert below(root, STAGING) == {}

@@ -190,6 +190,16 @@ class TestLock:
         with Folder.open(str(root)) as folder, pytest.raises(DiskFull):
             folder.lock()
 
+    def test_a_disk_too_full_for_the_pid(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_fd: int, _data: bytes, _at: int) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", refuse)
+        with Folder.open(str(root)) as one, Folder.open(str(root)) as other:
+            one.lock()
+            with pytest.raises(FolderInUse, match=r"another LeafSync\."):
+                other.lock()
+
     def test_a_planted_link_is_not_followed(self, folder: Folder, root: Path, tmp_path: Path) -> None:
         outside = write(tmp_path, "outside", b"precious")
         folder.prepare(STAGING)

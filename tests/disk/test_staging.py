@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat as modes
 import threading
 from pathlib import Path
@@ -94,6 +95,14 @@ class TestOpening:
     def test_the_directory_was_removed(self, staging: Staging, root: Path) -> None:
         (root / STAGING).rmdir()
         begin(staging).close()
+        assert len(staged_files(root)) == 1
+
+    def test_the_directory_is_removed_between_two_files(
+        self, folder: FaultyFolder, staging: Staging, root: Path
+    ) -> None:
+        folder.at("write_at", lambda: shutil.rmtree(root / STAGING), skip=1)
+        results = staging.stage_small([small("a"), small("b"), small("c")])
+        assert [isinstance(one, Staged) for one in results] == [True, True, True]
         assert len(staged_files(root)) == 1
 
     def test_the_directory_is_a_link(self, folder: FaultyFolder, store: Store, root: Path, tmp_path: Path) -> None:

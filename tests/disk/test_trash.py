@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat as modes
 from datetime import datetime
 from pathlib import Path
@@ -163,6 +164,19 @@ class TestKeep:
     def test_what_is_gone(self, trash: Trash) -> None:
         with pytest.raises(EntryChanged):
             trash.keep("f")
+
+    @pytest.mark.parametrize("removed", [TRASH, PASS, f"{PASS}/d"])
+    def test_a_trash_that_was_emptied_meanwhile(
+        self, folder: FaultyFolder, trash: Trash, root: Path, removed: str
+    ) -> None:
+        write(root, "d/f")
+        write(root, "d/g")
+        with folder.handles():
+            trash.keep("d/f")
+            shutil.rmtree(root / removed)
+            trash.keep("d/g")
+        assert below(root, PASS) == {"d": None, "d/g": OLD}
+        trash.sync()
 
     @pytest.mark.parametrize("kind", ["directory", "fifo"])
     def test_what_is_no_file(self, trash: Trash, root: Path, kind: str) -> None:

@@ -162,9 +162,6 @@ class Folder:
             fd = os.dup(self._root)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if modes.S_ISREG(os.fstat(fd).st_mode):
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         except BlockingIOError:
             holder = _holder(fd)
             os.close(fd)
@@ -173,6 +170,9 @@ class Folder:
             os.close(fd)
             raise disk_error(error, join(STAGING, LOCK)) from error
         self._lock = fd
+        with contextlib.suppress(OSError):  # a full disk, or the folder itself: then the holder just stays unnamed
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
 
     def same_root(self) -> bool:
         """Say whether the path still leads to the held directory: not after an unmount or a rename (fault case 72)."""
@@ -210,6 +210,7 @@ class Folder:
         """
         with self.handles() as handles:
             root = handles.directory("")
+            handles.forget(own)  # the open one may have been removed
             with contextlib.suppress(FileExistsError):
                 os.mkdir(own, 0o700, dir_fd=root)
             try:

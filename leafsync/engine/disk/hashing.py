@@ -5,7 +5,7 @@ file's stat was the same before and after (fault case 31 of SECURITY.md).
 """
 
 import collections
-import itertools
+import concurrent.futures
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -113,9 +113,7 @@ class Hasher:
             job.cancelled_here.set()
             for future in waiting:
                 future.cancel()
-            for future in waiting:
-                if not future.cancelled():
-                    future.exception()
+            concurrent.futures.wait(waiting)
 
     def hash_file(self, folder: Folder, path: str) -> Hashed:
         """Hash one file. Raises OSError or EntryRefused when it cannot be opened at first."""
@@ -126,33 +124,44 @@ class Hasher:
             os.close(fd)
         return next(self.hash_many(folder, [(path, stat)]))
 
-    def hash_chunks(self, fd: int, size: int, indexes: Sequence[int], job: "_Job | None" = None) -> dict[int, bytes]:
+    def hash_chunks(self, fd: int, size: int, indexes: Sequence[int]) -> dict[int, bytes]:
         """Return the leaves of these chunks of an open file of `size` bytes, by index; those that cannot be read
-        whole are left out. Raises OSError, Cancelled."""
-        runs = iter([indexes[start : start + RUN] for start in range(0, len(indexes), RUN)])
-        lock = threading.Lock()
+        whole are left out. Raises OSError."""
         found: dict[int, bytes] = {}
+        self._each_chunk(fd, size, indexes, found.__setitem__)
+        return found
 
-        def work() -> None:
+    def _each_chunk(
+        self,
+        fd: int,
+        size: int,
+        indexes: Sequence[int],
+        found: Callable[[int, bytes], None],
+        job: "_Job | None" = None,
+    ) -> int:
+        """Let all threads hash these chunks, tell `found` each leaf (index, leaf), and return how many there were."""
+        starts = iter(range(0, len(indexes), RUN))
+        lock = threading.Lock()
+
+        def work() -> int:
+            count = 0
             while True:
                 with lock:
-                    run = next(runs, ())
-                if not run:
-                    return
-                for index in run:
+                    start = next(starts, None)
+                if start is None:
+                    return count
+                for index in indexes[start : start + RUN]:
                     length = chunk_length(size, index)
                     chunk = self._read(fd, length, index * CHUNK_SIZE)
                     if len(chunk) == length:
-                        found[index] = leaf_hash(chunk)
+                        found(index, leaf_hash(chunk))
+                        count += 1
                     if job is not None:
                         job.advance(len(chunk))
 
         futures = [self._pool.submit(work) for _ in range(min(self.threads, -(-len(indexes) // RUN)))]
-        errors = [future.exception() for future in futures]
-        for error in errors:
-            if error is not None:
-                raise error
-        return found
+        concurrent.futures.wait(futures)  # the descriptor stays the caller's: nobody may use it after this
+        return sum(future.result() for future in futures)
 
     def _small(self, job: "_Job", batch: Sequence[tuple[str, os.stat_result]]) -> list[Hashed]:
         with job.folder.handles():
@@ -175,8 +184,13 @@ class Hasher:
 
     def _leaves_of_all(self, job: "_Job", fd: int, size: int) -> bytes:
         count = chunk_count(size)
-        found = self.hash_chunks(fd, size, range(count), job)
-        return b"".join(found[index] for index in range(count)) if len(found) == count else b""
+        leaves = bytearray(count * HASH_SIZE)
+
+        def found(index: int, leaf: bytes) -> None:
+            leaves[index * HASH_SIZE : (index + 1) * HASH_SIZE] = leaf
+
+        hashed = self._each_chunk(fd, size, range(count), found, job)
+        return bytes(leaves) if hashed == count else b""
 
     def _read(self, fd: int, length: int, offset: int) -> memoryview:
         """Read into this thread's buffer, which holds one chunk until the next call; shorter at the file's end."""
@@ -238,7 +252,7 @@ def _batches(files: Iterable[tuple[str, os.stat_result]]) -> Iterator[list[tuple
 
 def _careful(job: _Job, path: str, stat: os.stat_result, leaves_of: Callable[[_Job, int, int], bytes]) -> Hashed:
     """Hash a file until its stat stays the same."""
-    for _ in itertools.repeat(None, TRIES):
+    for _ in range(TRIES):
         job.check()
         try:
             fd = job.folder.open_file(path)

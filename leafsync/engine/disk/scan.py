@@ -100,11 +100,17 @@ class _Known:
         self._racy = store.load_racy() if previous is not None else frozenset()
         self._cached: dict[int, bytes] | None = None
 
-    def root(self, path: str, mark: int) -> bytes | None:
-        if self._previous is not None and mark not in self._racy and self._previous.state(path) == mark:
-            entry = self._previous.entry(path)
-            if entry is not None and entry.kind is Kind.FILE:
-                return entry.hash
+    def before(self, directory: str) -> dict[str, bytes]:
+        """Return name -> root of the files that the last index has in a directory."""
+        if self._previous is None:
+            return {}
+        return {entry.name: entry.hash for entry in self._previous.children(directory) if entry.kind is Kind.FILE}
+
+    def root(self, path: str, mark: int, before: bytes | None) -> bytes | None:
+        """Return the root of a file with this mark; `before` is the one in the last index."""
+        previous = self._previous
+        if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
+            return before
         if self._cached is None:
             self._cached = self._store.load_roots()
         return self._cached.get(mark)
@@ -139,6 +145,7 @@ class _Walk:
         self.listings[path], self.states[path] = entries, states
         self.load_rules(path, found)
         found = self.usable(path, found)
+        before = self.known.before(path)
         deep = path.count("/") + 2 > MAX_DEPTH if path else False
         for name, stat in found:
             child = f"{path}/{name}" if path else name
@@ -151,7 +158,7 @@ class _Walk:
             elif len(child) > MAX_PATH // 4 and len(child.encode()) > MAX_PATH:
                 entry = self.withheld(child, f"the path is longer than {MAX_PATH} bytes")
             elif modes.S_ISREG(stat.st_mode):
-                entry = self.file(child, stat, states)
+                entry = self.file(child, stat, before.get(name), states)
             elif is_directory:
                 entry = self.subdirectory(child, stat)
             elif modes.S_ISLNK(stat.st_mode):
@@ -191,11 +198,11 @@ class _Walk:
         self.problems.append(Problem(path, reason))
         return Entry(path.rpartition("/")[2], Kind.WITHHELD, target=reason)
 
-    def file(self, path: str, stat: os.stat_result, states: dict[str, int]) -> Entry | None:
+    def file(self, path: str, stat: os.stat_result, before: bytes | None, states: dict[str, int]) -> Entry | None:
         if stat.st_size > MAX_FILE_SIZE:
             return self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB")
         mark = state_mark(stat)
-        root = self.known.root(path, mark)
+        root = self.known.root(path, mark, before)
         if root is None:
             self.unhashed.append((path, stat))
             return None

@@ -91,6 +91,16 @@ class Trash:
         return changed
 
     def _keep(self, path: str, stat: os.stat_result) -> str:
+        try:
+            return self._keep_now(path, stat)
+        except FileNotFoundError:
+            if self.folder.stat(path) is None:
+                raise
+            with self._lock:
+                self._made.clear()  # somebody emptied the trash meanwhile
+            return self._keep_now(path, stat)
+
+    def _keep_now(self, path: str, stat: os.stat_result) -> str:
         directory = self._directory(parent(path))
         for target in _versions(join(directory, path.rpartition("/")[2])):
             try:
