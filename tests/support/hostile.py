@@ -336,7 +336,8 @@ class HostileClient:
         """Say HELLO as an honest client does, and return the control stream."""
         talk = await self.open()
         await talk.say(Hello([1], [], "hostile", "test"))
-        assert isinstance(await talk.hear(control_replies), Welcome)
+        welcome = await talk.hear(control_replies)
+        assert isinstance(welcome, Welcome)
         return talk
 
     async def shown(self) -> Talk:

@@ -45,7 +45,9 @@ class LargeFile:
         self._leaves = leaves
         run = self._share.workers.run
         entry = self._fetch.entry
-        self._staged = await run(self._share.staging.open, self._fetch.path, entry.size, entry.hash)
+        self._staged = await self._share.workers.obtain(
+            lambda: self._share.staging.open(self._fetch.path, entry.size, entry.hash), StagedFile.close
+        )
         self._count(await run(self._staged.recheck, leaves, self._share.workers.hasher))
         self._count(await run(self._fill_holes, self._staged))
         await self._copy_old_version(self._staged)
@@ -70,7 +72,9 @@ class LargeFile:
         run = self._share.workers.run
         try:
             old_leaves = await run(self._old_leaves)
-            descriptor = await run(self._share.folder.open_file, self._fetch.path)
+            descriptor = await self._share.workers.obtain(
+                lambda: self._share.folder.open_file(self._fetch.path), os.close
+            )
         except (OSError, LeafSyncError):
             return  # what cannot be taken from here is fetched
         try:

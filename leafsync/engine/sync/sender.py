@@ -14,6 +14,7 @@ from leafsync.engine.core.messages import (
     Abort,
     AbortReason,
     Chunk,
+    CloseCode,
     Encoding,
     End,
     Fetch,
@@ -136,6 +137,11 @@ class Sender:
             await self._answer(offer(), fetch)
         self._stream.finish()
 
+    def give_up(self) -> None:
+        """End the stream both ways: half of a stream left open would count against the other side's cap for ever."""
+        self._stream.reset(CloseCode.DONE)
+        self._stream.stop(CloseCode.DONE)
+
     async def _answer(self, offer: Offer, fetch: Fetch) -> None:
         small: list[FetchItem] = []
         for item in fetch.items:
@@ -163,7 +169,7 @@ class Sender:
     async def _send_large(self, offer: Offer, item: FetchItem) -> None:
         run = offer.share.workers.run
         try:
-            source = await run(offer.open, item)
+            source = await offer.share.workers.obtain(lambda: offer.open(item), Source.close)
             try:
                 if item.leaves:
                     await self._send_leaves(await run(source.leaves, offer.share))

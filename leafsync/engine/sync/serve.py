@@ -103,7 +103,7 @@ class Session:
         try:
             await sender.run(lambda: self._offer)
         except (StreamReset, StreamStopped):
-            return  # the other device gave this stream up; the connection goes on
+            sender.give_up()  # as the other device did; the connection goes on
         finally:
             self.activity = "connected"
 

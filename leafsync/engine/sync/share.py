@@ -36,11 +36,18 @@ class Workers:
         A cancelled caller still waits for the call: a thread cannot be stopped, and what it works on (descriptors,
         records) must not be closed under it. Calls are short, or have their own way to be told to stop.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
+        return await self.obtain(lambda: call(*args, **kwargs), lambda _result: None)
+
+    async def obtain(self, call: Callable[[], T], give_back: Callable[[T], object]) -> T:
+        """As `run`, for a `call` whose result must be released: a cancelled caller's goes to `give_back`."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, call)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await _outlast(future)
+            if not future.cancelled() and future.exception() is None:
+                await _outlast(loop.run_in_executor(self._pool, give_back, future.result()))
             raise
 
     def close(self) -> None:
@@ -76,19 +83,17 @@ class Share:
 
         Raises UsageError (missing, not a directory, refused, records unusable) or FolderInUse.
         """
-        return await workers.run(cls._open, path, records, workers, force)
+        return await workers.obtain(lambda: cls._open(path, records, workers, force), cls._close)
 
     @classmethod
     def _open(cls, path: str, records: Path, workers: Workers, force: bool) -> Self:
-        folder = Folder.open(path, force=force)
-        try:
+        with contextlib.ExitStack() as opened:
+            folder = opened.enter_context(Folder.open(path, force=force))
             folder.lock()
-            store = Store.open(records / record_name(folder.path) / "store.sqlite")
-        except BaseException:
-            folder.close()
-            raise
-        share = cls(folder, store, workers)
-        share.staging.clean(time.time())
+            store = opened.enter_context(Store.open(records / record_name(folder.path) / "store.sqlite"))
+            share = cls(folder, store, workers)
+            share.staging.clean(time.time())
+            opened.pop_all()
         return share
 
     async def close(self) -> None:
