@@ -220,7 +220,7 @@ async def test_the_servers_refusal_names_this_device(
     assert server.arrived.empty()
     assert server.endpoint is not None
     assert server.endpoint.connections == ()
-    lines = [record.getMessage() for record in caplog.records if "was not let in" in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if "did not come in" in record.getMessage()]
     assert len(lines) == 1, "a stranger must not fill the log"
     assert server.endpoint._admission.half_open == 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from leafsync.engine.core.events import PeerRefused
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.status import PassSummary
 from leafsync.engine.sync import jobs
@@ -283,6 +284,10 @@ async def test_strangers_are_refused_on_both_sides(pair: Pair) -> None:
     pair.server.engine.trust.remove("client")
     with pytest.raises(RefusedByPeer):
         await pair.client.pull(server)
+    (refused,) = pair.server.seen(PeerRefused)
+    assert refused.fingerprint == pair.client.engine.identity.fingerprint
+    assert refused.address.startswith("127.0.0.1:")
+    assert refused.address in refused.reason
     pair.client.engine.trust.remove("server")
     with pytest.raises(PeerUnknown):
         await pair.client.pull(server)

@@ -23,7 +23,7 @@ from leafsync.engine.net.limits import DEFAULT_LIMITS, Limits
 from leafsync.engine.net.logs import RareLog, quiet_quic_log
 from leafsync.engine.net.quic import Authorize, PinnedQuic, check_aioquic, configuration_for
 from leafsync.engine.net.udp import Run, UdpSocket, open_socket
-from leafsync.errors import PeerStalled
+from leafsync.errors import LeafSyncError, PeerStalled
 
 __all__ = ["Endpoint", "connect", "listen"]
 
@@ -31,6 +31,9 @@ logger = logging.getLogger("leafsync.net")
 
 OnConnection = Callable[[Connection], None]
 """Told of a connection once its handshake is complete and its peer authorized."""
+
+OnRefused = Callable[[str, LeafSyncError], None]
+"""Told where a peer is that `authorize` refused, and the error it raised."""
 
 MAX_STRANGERS_PER_TURN = 24
 """Datagrams of strangers answered in one loop turn: a flood may take 5 ms of it, not all."""
@@ -52,12 +55,14 @@ class Endpoint:
         *,
         authorize: Authorize,
         on_connection: OnConnection,
+        on_refused: OnRefused | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._identity = identity
         self._authorize = authorize
         self._on_connection = on_connection
+        self._on_refused = on_refused
         self._limits = limits
         self._configuration = configuration_for(identity, limits, is_client=False)
         self._admission = Admission(limits)
@@ -183,8 +188,12 @@ class Endpoint:
 
     def ended(self, connection: Connection) -> None:
         """Note a stranger that did not get in."""
-        if self._forget_handshake(connection) and not self._closing:
-            self._refusals.warning("%s was not let in: %s", connection.address, connection.error)
+        if not self._forget_handshake(connection) or self._closing:
+            return
+        if connection.refusal is not None and self._on_refused is not None:
+            self._on_refused(connection.address, connection.refusal)
+        else:
+            self._refusals.warning("%s did not come in: %s", connection.address, connection.error)
 
     def released(self, connection: Connection) -> None:
         """Forget a connection: nothing of it is on its way any more."""
@@ -209,11 +218,13 @@ async def listen(
     port: int,
     authorize: Authorize,
     on_connection: OnConnection,
+    on_refused: OnRefused | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Endpoint:
     """Listen for peers on UDP `port` (0: any free one), on all addresses of IPv4 and IPv6 unless `host` is given.
 
-    `authorize` judges each peer inside its handshake and must not block; `on_connection` is told of those it accepted.
+    `authorize` judges each peer inside its handshake and must not block; `on_connection` is told of those it accepted,
+    `on_refused` of those it did not (without one they are logged).
 
     Raises:
         PortInUse, AddressUnusable, AddressUnresolvable: the port or the address cannot be had.
@@ -224,4 +235,6 @@ async def listen(
         async with asyncio.timeout(RESOLVE_DEADLINE):
             host = str((await resolve(host, port))[0][1][0])
     made = open_socket(host, port)
-    return Endpoint(made, identity, authorize=authorize, on_connection=on_connection, limits=limits)
+    return Endpoint(
+        made, identity, authorize=authorize, on_connection=on_connection, on_refused=on_refused, limits=limits
+    )

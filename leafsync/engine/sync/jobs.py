@@ -151,8 +151,9 @@ class ServeJob(Job):
             context.identity,
             host=options.host,
             port=options.port,
-            authorize=lambda fp: self._authorize(fp, "?"),
+            authorize=self._policy.authorize,
             on_connection=self._accept,
+            on_refused=self._refused,
             limits=limits_for(options.rate_mbps),
         )
         await super().start()
@@ -204,15 +205,12 @@ class ServeJob(Job):
         except LeafSyncError as error:
             self._tell(Warned(self.id, str(error)))
         for connection in list(self._sessions):
-            if trust.get(connection.peer_fingerprint) is None:
+            fingerprint = connection.peer_fingerprint
+            if trust.get(fingerprint) is None and self._policy.pin(fingerprint) is None:
                 connection.close(CloseCode.UNTRUSTED, "this device is not trusted any more")
 
-    def _authorize(self, fingerprint: str, address: str) -> None:
-        try:
-            self._policy.authorize(fingerprint, address)
-        except LeafSyncError as error:
-            self._tell(PeerRefused(self.id, fingerprint, address, str(error)))
-            raise
+    def _refused(self, address: str, error: LeafSyncError) -> None:
+        self._tell(PeerRefused(self.id, str(error.fields.get("fingerprint", "")), address, str(error)))
 
     def _accept(self, connection: Connection) -> None:
         options = self._options
@@ -230,7 +228,8 @@ class ServeJob(Job):
         fingerprint, address = connection.peer_fingerprint, connection.address
         reason = ""
         try:
-            await self._keep_pin(self._policy.take_pin(fingerprint), fingerprint, address=address, hint=None)
+            await self._keep_pin(self._policy.pin(fingerprint), fingerprint, address=address, hint=None)
+            self._policy.written(fingerprint)
             await session.run(
                 on_hello=lambda: self._tell(
                     PeerConnected(self.id, fingerprint, self._name_of(connection, session), address)
@@ -260,6 +259,9 @@ class ConnectJob(Job):
         """Connect as `options` say."""
         super().__init__(context)
         self._options = options
+        self._policy = ConnectPolicy(
+            context.trust, options.address, fingerprint=options.fingerprint, accept_first=options.accept_first
+        )
         self._state = PassState.CONNECTING
         self._reason = ""
         self._retry_at = 0.0
@@ -329,21 +331,19 @@ class ConnectJob(Job):
 
     async def _connected(self) -> PassSummary:
         """Connect and do passes until the connection ends, or one pass with `once`."""
-        context, options = self._context, self._options
-        policy = ConnectPolicy(
-            context.trust, options.address, fingerprint=options.fingerprint, accept_first=options.accept_first
-        )
+        context, options, policy = self._context, self._options, self._policy
         connection = await connect(
             context.identity,
             options.address.host,
             options.address.port,
-            authorize=lambda fp: policy.authorize(fp, str(options.address)),
+            authorize=policy.authorize,
             limits=limits_for(options.rate_mbps),
         )
         self._connection = connection
         fingerprint, hint = connection.peer_fingerprint, str(options.address)
         try:
-            await self._keep_pin(policy.take_pin(), fingerprint, address=hint, hint=hint)
+            await self._keep_pin(policy.pin(fingerprint), fingerprint, address=hint, hint=hint)
+            policy.written()
             puller = Puller(connection, context.share, options, device_name=context.device_name, on_state=self._enter)
             await puller.greet()
             device = context.trust.get(fingerprint)
@@ -358,7 +358,7 @@ class ConnectJob(Job):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PASS_INTERVAL):
                         await connection.wait_closed()
-                policy.authorize(fingerprint, hint)  # it may have been taken out of the trust store meanwhile
+                policy.authorize(fingerprint)  # it may have been taken out of the trust store meanwhile
         except LeafSyncError as error:
             close_after(connection, error)
             raise

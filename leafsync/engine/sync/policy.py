@@ -33,22 +33,27 @@ class ServePolicy:
         self._accept_first = accept_first
         self._pins: dict[str, Pin] = {}
 
-    def authorize(self, fingerprint: str, address: str) -> None:
-        """Accept the device, or raise PeerUnknown. Reads the trust file again when it has changed."""
+    def authorize(self, fingerprint: str) -> None:
+        """Accept the device, or raise PeerUnknown (whose address the transport fills in). Reads the trust file again when it has changed."""
         self._trust.refresh()
         if self._trust.get(fingerprint) is not None or fingerprint in self._pins:
             return
         if fingerprint == self._fingerprint:
+            self._fingerprint = None  # once: a device that is taken out of the trust store meanwhile stays out
             self._pins[fingerprint] = Pin(fingerprint, BY_FINGERPRINT)
         elif self._accept_first:
             self._accept_first = False
             self._pins[fingerprint] = Pin(fingerprint, BY_ACCEPT_FIRST)
         else:
-            raise PeerUnknown(address=address, fingerprint=fingerprint)
+            raise PeerUnknown(fingerprint=fingerprint)
 
-    def take_pin(self, fingerprint: str) -> Pin | None:
-        """Return the pin that still has to be written for this device, once."""
-        return self._pins.pop(fingerprint, None)
+    def pin(self, fingerprint: str) -> Pin | None:
+        """Return the pin that still has to be written for this device."""
+        return self._pins.get(fingerprint)
+
+    def written(self, fingerprint: str) -> None:
+        """Note that the device's pin is in the trust store, which alone decides from now on."""
+        self._pins.pop(fingerprint, None)
 
 
 class ConnectPolicy:
@@ -60,19 +65,20 @@ class ConnectPolicy:
         self._address = str(address)
         self._fingerprint = fingerprint
         self._accept_first = accept_first
-        self._pin: Pin | None = None
+        self._pins: dict[str, Pin] = {}
+        self._pinned = False
 
-    def authorize(self, fingerprint: str, address: str) -> None:
+    def authorize(self, fingerprint: str) -> None:
         """Accept the device, or raise PeerChanged, FingerprintMismatch or PeerUnknown.
 
         A device that is known at this address is never given up for another one, whatever the options say: the
         attacker who can answer there is exactly whom the pin is for.
         """
-        refusal = self._refusal(fingerprint, address)
+        refusal = self._refusal(fingerprint)
         if refusal is not None:
             raise refusal
 
-    def _refusal(self, fingerprint: str, address: str) -> LeafSyncError | None:
+    def _refusal(self, fingerprint: str) -> LeafSyncError | None:
         self._trust.refresh()
         here = self._trust.at_address(self._address)
         if here is not None and here.fingerprint != fingerprint:
@@ -80,18 +86,26 @@ class ConnectPolicy:
                 address=self._address, name=here.name, expected=here.fingerprint, fingerprint=fingerprint
             )
         if self._fingerprint is not None and fingerprint != self._fingerprint:
-            return FingerprintMismatch(address=address, fingerprint=fingerprint, expected=self._fingerprint)
+            return FingerprintMismatch(address=self._address, fingerprint=fingerprint, expected=self._fingerprint)
         if self._trust.get(fingerprint) is not None:
             return None
+        if self._pinned:
+            return PeerUnknown(
+                address=self._address, fingerprint=fingerprint
+            )  # it was taken out of the store meanwhile
         if self._fingerprint is not None:
-            self._pin = Pin(fingerprint, BY_FINGERPRINT)
+            self._pins[fingerprint] = Pin(fingerprint, BY_FINGERPRINT)
         elif self._accept_first:
-            self._pin = Pin(fingerprint, BY_ACCEPT_FIRST)
+            self._pins[fingerprint] = Pin(fingerprint, BY_ACCEPT_FIRST)
         else:
-            return PeerUnknown(address=address, fingerprint=fingerprint)
+            return PeerUnknown(address=self._address, fingerprint=fingerprint)
         return None
 
-    def take_pin(self) -> Pin | None:
-        """Return the pin that still has to be written, once."""
-        pin, self._pin = self._pin, None
-        return pin
+    def pin(self, fingerprint: str) -> Pin | None:
+        """Return the pin that still has to be written for the device that was connected to."""
+        return self._pins.get(fingerprint)
+
+    def written(self) -> None:
+        """Note that the pin is in the trust store, which alone decides from now on."""
+        self._pinned = self._pinned or bool(self._pins)
+        self._pins.clear()
