@@ -77,10 +77,10 @@ def commit_group(folder: Folder, store: Store, items: Sequence[Commit], trash: T
     try:
         with folder.handles():
             group.dress()
-            if group.sync():
-                group.place()
-                group.sync_directories()
-                group.look()
+            group.sync()
+            group.place()
+            group.sync_directories()
+            group.look()
         group.record()
     finally:
         group.clear()
@@ -125,8 +125,8 @@ class _Group:
             finally:
                 os.close(fd)
 
-    def sync(self) -> bool:
-        """Bring all staged files to the disk; False when that failed, which nothing of the group survives."""
+    def sync(self) -> None:
+        """Bring all staged files to the disk. When that fails nothing of the group is good any more."""
         good = self.good()
         try:
             if len(good) == 1 and isinstance(good[0][0].staged, StagedFile):
@@ -137,7 +137,6 @@ class _Group:
             self.failed_sync = True
             for item, result in good:
                 result.error = disk_error(error, item.path)
-        return not self.failed_sync
 
     def place(self) -> None:
         for item, result in self.good():
