@@ -34,7 +34,10 @@ class ServePolicy:
         self._pins: dict[str, Pin] = {}
 
     def authorize(self, fingerprint: str) -> None:
-        """Accept the device, or raise PeerUnknown (whose address the transport fills in). Reads the trust file again when it has changed."""
+        """Accept the device, or raise PeerUnknown, whose address the transport fills in.
+
+        Reads the trust file again when it has changed.
+        """
         self._trust.refresh()
         if self._trust.get(fingerprint) is not None or fingerprint in self._pins:
             return
@@ -90,9 +93,8 @@ class ConnectPolicy:
         if self._trust.get(fingerprint) is not None:
             return None
         if self._pinned:
-            return PeerUnknown(
-                address=self._address, fingerprint=fingerprint
-            )  # it was taken out of the store meanwhile
+            # It was written to the store, and somebody took it out.
+            return PeerUnknown(address=self._address, fingerprint=fingerprint)
         if self._fingerprint is not None:
             self._pins[fingerprint] = Pin(fingerprint, BY_FINGERPRINT)
         elif self._accept_first:
