@@ -1,0 +1,54 @@
+"""Names of conflict copies: where the version goes on that does not keep the name."""
+
+import re
+from collections.abc import Callable, Container
+
+from leafsync.engine.core.names import MAX_NAME, collision_key, join, parent
+
+MAX_DEVICE = 32
+"""Characters of a device's name in a conflict copy's name: enough to tell devices apart."""
+
+_MARK = r"\.conflict-\d{8}-\d{6}-[A-Za-z0-9_-]+"
+_COPY = re.compile(rf"(?P<stem>.+?)(?P<mark>{_MARK})(?P<extension>(\.\w+)*)", re.DOTALL)
+_NAME = re.compile(r"(?P<stem>.*[^.].*?)(?P<extension>(\.tar)?\.\w{1,10})", re.DOTALL)
+"""A name with an extension: `.tar` belongs to the one after it; a dot at the start of the name begins none."""
+
+
+def conflict_name(path: str, moment: str, device: str) -> str:
+    """Return the path of a conflict copy of `path`: `name.conflict-YYYYMMDD-HHMMSS-DEVICE.ext` in the same directory.
+
+    `moment` is written YYYYMMDD-HHMMSS. Characters of `device` outside A-Z a-z 0-9 _ - become `-`. A conflict copy's
+    own mark is replaced, never repeated; a name that gets too long loses the end of its stem.
+    """
+    stem, _mark, extension = _parts(path.rpartition("/")[2])
+    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", device).strip("-")[:MAX_DEVICE] or "device"
+    return join(parent(path), _fitted(stem, f".conflict-{moment}-{cleaned}", extension))
+
+
+def free_name(path: str, taken: Container[str]) -> str:
+    """Return `path`, or with -2, -3, ... before its extension, so that its name's `collision_key` is not in `taken`."""
+    name = path.rpartition("/")[2]
+    stem, mark, extension = _parts(name)
+    number = 1
+    while collision_key(name) in taken:
+        number += 1
+        name = _fitted(stem, f"{mark}-{number}", extension)
+    return join(parent(path), name)
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Split into stem, conflict mark and extension; what is not there is empty."""
+    copy = _COPY.fullmatch(name)
+    if copy:
+        return copy["stem"], copy["mark"], copy["extension"]
+    plain = _NAME.fullmatch(name)
+    return (plain["stem"], "", plain["extension"]) if plain else (name, "", "")
+
+
+def _fitted(stem: str, mark: str, extension: str) -> str:
+    room = MAX_NAME - len(f"{mark}{extension}".encode())
+    return stem.encode()[:room].decode(errors="ignore") + mark + extension
+
+
+CopyName = Callable[[str, str], str]
+"""(path, whose version: "local" or "remote") -> path of its conflict copy."""

@@ -1,0 +1,400 @@
+"""Three-way comparison: walks what both sides have beside the base and writes down the steps of each side.
+
+A path is judged as two things, a leaf (file or link) and a directory, and then put together again where one side has
+the one and the other side the other. DESIGN section 7.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from leafsync.engine.core.conflicts import CopyName, free_name
+from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
+from leafsync.engine.core.names import collision_key, join, parent
+from leafsync.engine.core.steps import Conflict, Fetch, Link, Move, Steps, Touch, Trash
+
+Listings = Mapping[str, Sequence[Entry]]
+"""The other side's sorted entries of "" and of each directory whose digest differs from the local one."""
+
+LOCAL, REMOTE, BASE = 0, 1, 2
+CONFLICT = 3
+"""Neither side's version may replace the other."""
+
+SIDES: tuple[Literal["local"], Literal["remote"]] = ("local", "remote")
+
+Pair = tuple[Entry | None, Entry | None]
+"""What the local and the remote side have at a path."""
+
+
+class Mode(StrEnum):
+    """Which sides a pass changes."""
+
+    BOTH = "both"
+    PULL = "pull"
+    PUSH = "push"
+    MIRROR = "mirror"
+    """Pull, and what the other side does not have goes to the trash."""
+
+
+class After(NamedTuple):
+    """On which sides something is at a path after the pass."""
+
+    local: bool
+    remote: bool
+
+
+@dataclass(slots=True)
+class Draft:
+    """Steps and remarks found so far; those of a part of the folder can be thrown away again."""
+
+    steps: tuple[Steps, Steps] = field(default_factory=lambda: (Steps(), Steps()))
+    conflicts: list[Conflict] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, other: "Draft") -> None:
+        """Append what `other` found."""
+        for mine, more in zip(self.steps, other.steps, strict=True):
+            mine.asides += more.asides
+            mine.clearings += more.clearings
+            mine.directories += more.directories
+            mine.moves += more.moves
+            mine.fetches += more.fetches
+            mine.links += more.links
+            mine.touches += more.touches
+            mine.deletes += more.deletes
+        self.conflicts += other.conflicts
+        self.problems += other.problems
+        self.notes += other.notes
+
+
+class Merge:
+    """One walk over both sides."""
+
+    def __init__(
+        self,
+        base: Index,
+        local: Index,
+        remote: Listings,
+        mode: Mode,
+        *,
+        sends: bool,
+        copy_name: CopyName,
+        ignored: Callable[[str, bool], bool],
+        folds: bool,
+    ) -> None:
+        """Compare; `sends` says whether the remote side may be changed where the mode wants it."""
+        self.draft = Draft()
+        self.digests: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
+        """For each side, the digests of the directories it makes, as the other side has them."""
+        self._base = base
+        self._local = local
+        self._remote = remote
+        self._mode = mode
+        self._changes = (mode is not Mode.PUSH, sends and mode in (Mode.BOTH, Mode.PUSH))
+        self._copy_name = copy_name
+        self._ignored = ignored
+        self._folds = folds
+        self._taken: dict[str, set[str]] = {}
+        self._former: tuple[dict[str, str], ...] = ({}, {}, {})
+        """For each side and the base: new path -> the name that the tree still knows it by."""
+
+    def run(self) -> Draft:
+        """Walk from the top. Raises KeyError when a listing is missing."""
+        self._directory("")
+        return self.draft
+
+    def exists(self, side: int, path: str) -> bool:
+        """Whether `side` has something at `path` before the pass."""
+        known = self._known(side, path)
+        if side == LOCAL:
+            return self._local.entry(known) is not None
+        return find(self._remote.get(parent(known), ()), known.rpartition("/")[2]) is not None
+
+    def _listing(self, side: int, path: str) -> Sequence[Entry]:
+        """Return what `side` (or the base) has in the directory `path`; raises KeyError for an unlisted remote one."""
+        known = self._known(side, path)
+        if side == REMOTE:
+            return self._remote[known]
+        return (self._local if side == LOCAL else self._base).children(known)
+
+    def _known(self, side: int, path: str) -> str:
+        """Return the path by which `side` knows what is `path` once names have changed their case."""
+        former = self._former[side]
+        if not former or not path:
+            return path
+        above, _, name = path.rpartition("/")
+        return join(self._known(side, above), former.get(path, name))
+
+    def _directory(self, path: str, local: bool = True, remote: bool = True) -> After:
+        """Walk the directory `path` of the sides that have it, and say which sides have anything in it afterwards."""
+        names: tuple[dict[str, Entry], ...] = tuple(
+            {entry.name: entry for entry in self._listing(side, path)} if there else {}
+            for side, there in ((LOCAL, local), (REMOTE, remote), (BASE, True))
+        )
+        self._align(path, names)
+        refused = self._collisions(path, names) if self._folds and self._changes[LOCAL] else frozenset()
+        here = there = False
+        for name in sorted(names[LOCAL].keys() | names[REMOTE].keys()):
+            now = names[LOCAL].get(name), names[REMOTE].get(name)
+            child = join(path, name)
+            if name not in refused and self._takes_part(child, now):
+                after = self._entry(child, names[BASE].get(name), now)
+            else:
+                after = _present(now)
+            here, there = here or after.local, there or after.remote
+        return After(here, there)
+
+    def _takes_part(self, path: str, now: Pair) -> bool:
+        """Whether no side withholds the entry and no rule here ignores it.
+
+        What is here already was not ignored when it was scanned, so the rules are asked only about what is new: no
+        entry, or one that a rule for directories alone may treat differently.
+        """
+        local, remote = now
+        if any(entry is not None and entry.kind is Kind.WITHHELD for entry in now):
+            return False
+        if remote is None:
+            return True
+        is_directory = remote.kind is Kind.DIRECTORY
+        known = local is not None and (local.kind is Kind.DIRECTORY) == is_directory
+        return known or not self._ignored(path, is_directory)
+
+    def _entry(self, path: str, base: Entry | None, now: Pair) -> After:
+        local, remote = now
+        if local is not None and remote is not None and _is_directory(local) != _is_directory(remote):
+            return self._leaf_and_directory(path, base, local, remote)
+        if _is_directory(local or remote):
+            return self._directories(path, base, local, remote)
+        return self._leaf(path, _leaf_of(base), now)
+
+    def _winner(self, base: Entry | None, now: Pair) -> int | None:
+        """Return whose leaf the other side takes (an absent one is trashed there), CONFLICT, or None when both agree.
+
+        Only an entry that is in the base and unchanged since may go because the other side does not have it.
+        """
+        local, remote = now
+        if local is None or remote is None:
+            there = LOCAL if local is not None else REMOTE
+            entry = local or remote
+            if self._mode is Mode.MIRROR:
+                return REMOTE
+            return 1 - there if base is not None and entry is not None and entry.same(base) else there
+        if local.same(remote):
+            return None
+        if self._mode is Mode.MIRROR or (base is not None and local.same(base)):
+            return REMOTE
+        if base is not None and remote.same(base):
+            return LOCAL
+        if local.same_content(remote):
+            return self._newer(local, remote)
+        if base is not None and local.same_content(base):
+            return REMOTE
+        if base is not None and remote.same_content(base):
+            return LOCAL
+        return CONFLICT
+
+    def _newer(self, local: Entry, remote: Entry) -> int:
+        """Return whose version stays what it is where both changed: the newer, then the larger root (DESIGN section 7).
+
+        Where a pass changes one side alone, the other side's does.
+        """
+        if self._changes == (True, True):
+            return LOCAL if _age(local) > _age(remote) else REMOTE
+        return REMOTE if self._changes[LOCAL] else LOCAL
+
+    def _leaf(self, path: str, base: Entry | None, now: Pair) -> After:
+        winner = self._winner(base, now)
+        local, remote = now
+        if winner == CONFLICT and local is not None and remote is not None:
+            return self._conflict(path, local, remote)
+        if winner is None:
+            return _present(now)
+        loser = 1 - winner
+        if not self._changes[loser]:
+            return _present(now)
+        if base is not None and now[loser] is None:
+            edited, deleted = ("here", "there") if winner == LOCAL else ("there", "here")
+            self.draft.notes.append((path, f"edited {edited}, deleted {deleted}: the edit came back"))
+        self._put(loser, path, now[winner], now[loser])
+        return After(now[winner] is not None, now[winner] is not None)
+
+    def _put(self, side: int, path: str, entry: Entry | None, old: Entry | None, source: str = "") -> None:
+        """Make the leaf `entry` of `path` on `side`, or nothing, in place of the leaf `old`."""
+        steps = self.draft.steps[side]
+        if entry is None:
+            if old is not None:
+                steps.deletes.append(Trash(path, old))
+        elif entry.kind is Kind.SYMLINK:
+            steps.links.append(Link(path, entry, old))
+        elif old is not None and old.same_content(entry):
+            steps.touches.append(Touch(path, entry, old))
+        else:
+            steps.fetches.append(Fetch(path, entry, old, source))
+
+    def _conflict(self, path: str, local: Entry, remote: Entry) -> After:
+        """Keep both of two leaves: one keeps the name, the other goes on as a copy wherever there may be changes."""
+        if any(self._changes):
+            kept = self._newer(local, remote)
+            copy = self._copy(path, kept, local, remote)
+            self.draft.steps[1 - kept].moves.append(Move(path, copy, (local, remote)[1 - kept]))
+            self._put(1 - kept, path, (local, remote)[kept], None)
+        return After(local=True, remote=True)
+
+    def _copy(self, path: str, kept: int, local: Entry, remote: Entry) -> str:
+        """Note a conflict, bring the version that loses its name to the side that keeps it, and return its new path."""
+        lost = (local, remote)[1 - kept]
+        copy = self._free(self._copy_name(path, SIDES[1 - kept]))
+        self.draft.conflicts.append(Conflict(path, copy, SIDES[kept], local, remote))
+        if self._changes[kept]:
+            named = msgspec.structs.replace(lost, name=copy.rpartition("/")[2])
+            self._put(kept, copy, named, None, path if kept == LOCAL else "")
+        return copy
+
+    def _free(self, path: str) -> str:
+        above = parent(path)
+        if above not in self._taken:
+            names = (*self._listing(LOCAL, above), *self._remote.get(self._known(REMOTE, above), ()))
+            self._taken[above] = {collision_key(entry.name) for entry in names}
+        free = free_name(path, self._taken[above])
+        self._taken[above].add(collision_key(free.rpartition("/")[2]))
+        return free
+
+    def _make(self, side: int, path: str, like: Entry) -> None:
+        self.draft.steps[side].directories.append(path)
+        self.digests[side][path] = like.hash
+
+    def _directories(self, path: str, base: Entry | None, local: Entry | None, remote: Entry | None) -> After:
+        if local is not None and remote is not None:
+            if local.hash != remote.hash:
+                self._directory(path)
+            return After(local=True, remote=True)
+        owner = LOCAL if local is not None else REMOTE
+        below = self._directory(path, local is not None, remote is not None)
+        stays, comes = self._directory_after(base, owner, below)
+        directory = local or remote
+        if directory is not None and not stays:
+            self.draft.steps[owner].deletes.append(Trash(path, directory))
+        if directory is not None and comes:
+            self._make(1 - owner, path, directory)
+        return After(stays, comes) if owner == LOCAL else After(comes, stays)
+
+    def _directory_after(self, base: Entry | None, owner: int, below: After) -> tuple[bool, bool]:
+        """Whether a directory that `owner` alone has stays there, and whether it comes to the other side.
+
+        It has no content of its own: what is left in it, or comes into it, keeps it.
+        """
+        deleted = owner == LOCAL if self._mode is Mode.MIRROR else _is_directory(base)
+        stays = below[owner] or not (deleted and self._changes[owner])
+        comes = below[1 - owner] or (not deleted and self._changes[1 - owner])
+        return stays, comes
+
+    def _leaf_and_directory(self, path: str, base: Entry | None, local: Entry, remote: Entry) -> After:
+        """One side has a leaf where the other one, the owner, has a directory."""
+        owner = LOCAL if _is_directory(local) else REMOTE
+        other = 1 - owner
+        leaf, directory = (local, remote)[other], (local, remote)[owner]
+        outer, self.draft = self.draft, Draft()
+        below = self._directory(path, owner == LOCAL, owner == REMOTE)
+        inner, self.draft = self.draft, outer
+        leaf_wins = self._winner(_leaf_of(base), (leaf, None) if other == LOCAL else (None, leaf)) == other
+        leaf_comes, leaf_stays = leaf_wins and self._changes[owner], leaf_wins or not self._changes[other]
+        stays, comes = self._directory_after(base, owner, below)
+        if leaf_comes and stays and not comes:
+            self._directory_gives_way(path, local, remote, owner)
+            return After(local=True, remote=True)
+        if leaf_comes and not stays:
+            self.draft.steps[owner].clearings.extend([*inner.steps[owner].deletes, Trash(path, directory)])
+            self._put(owner, path, leaf, None)
+            return After(local=True, remote=True)
+        self.draft.add(inner)
+        if comes:
+            if leaf_stays:
+                copy = self._copy(path, owner, local, remote)
+                self.draft.steps[other].asides.append(Move(path, copy, leaf))
+            else:
+                self.draft.steps[other].clearings.append(Trash(path, leaf))
+            self._make(other, path, directory)
+        return After(local=True, remote=True)
+
+    def _directory_gives_way(self, path: str, local: Entry, remote: Entry, owner: int) -> None:
+        """The leaf takes the name where the pass may not change the other side; the owner's directory is the copy."""
+        if self._changes[1 - owner] or self._mode is Mode.MIRROR or self._holds_apart(owner, path):
+            self.draft.problems.append(Problem(path, "the directory in the way holds entries that are not synced"))
+            return
+        copy = self._copy(path, 1 - owner, local, remote)
+        self.draft.steps[owner].moves.append(Move(path, copy, (local, remote)[owner]))
+        self._put(owner, path, (local, remote)[1 - owner], None)
+
+    def _holds_apart(self, side: int, path: str) -> bool:
+        """Whether something below the directory `path` takes no part, so that nobody may move or remove it."""
+        for entry in self._listing(side, path):
+            child = join(path, entry.name)
+            now = (entry, None) if side == LOCAL else (None, entry)
+            if not self._takes_part(child, now) or (_is_directory(entry) and self._holds_apart(side, child)):
+                return True
+        return False
+
+    def _collisions(self, path: str, names: Sequence[Mapping[str, Entry]]) -> frozenset[str]:
+        """Find what cannot come here because a name that is one with its own here is taken (fault case 15)."""
+        taken = {collision_key(name) for name in names[LOCAL]}
+        refused = set()
+        for name in sorted(names[REMOTE].keys() - names[LOCAL].keys()):
+            entry, base, child = names[REMOTE][name], names[BASE].get(name), join(path, name)
+            unchanged = self._mode is not Mode.MIRROR and base is not None and entry.same(base)
+            if unchanged or not self._takes_part(child, (None, entry)):
+                continue
+            if collision_key(name) in taken:
+                refused.add(name)
+                self.draft.problems.append(Problem(child, "another name differs only in case or normal form"))
+            taken.add(collision_key(name))
+        return frozenset(refused)
+
+    def _align(self, path: str, names: Sequence[dict[str, Entry]]) -> None:
+        """Follow names that changed in case alone on one side: a rename, whatever else happened to the entry.
+
+        On a filesystem that folds names, a delete of the old one would take the new one away.
+        """
+        for side in (LOCAL, REMOTE) if self._folds else ():
+            old, new, base = names[side], names[1 - side], names[BASE]
+            if not self._changes[side] or not old.keys() - new.keys():
+                continue
+            known = {collision_key(name): name for name in sorted(old.keys() - new.keys())}
+            for name in sorted(new.keys() - old.keys()):
+                former = known.pop(collision_key(name), "")
+                if not former or not self._renamed(join(path, name), old[former], new[name]):
+                    continue
+                if self._mode is not Mode.MIRROR and (former not in base or name in base):
+                    continue
+                self.draft.steps[side].asides.append(Move(join(path, former), join(path, name), old[former]))
+                self._former[side][join(path, name)] = former
+                old[name] = msgspec.structs.replace(old.pop(former), name=name)
+                if former in base and name not in base:
+                    self._former[BASE][join(path, name)] = former
+                    base[name] = msgspec.structs.replace(base.pop(former), name=name)
+
+    def _renamed(self, path: str, old: Entry, new: Entry) -> bool:
+        """Whether `old` can become `new`, which the other side calls `path`: of one kind, and both take part."""
+        if _is_directory(old) != _is_directory(new):
+            return False
+        return all(self._takes_part(path, (None, entry)) for entry in (old, new))
+
+
+def _present(now: Pair) -> After:
+    return After(now[LOCAL] is not None, now[REMOTE] is not None)
+
+
+def _is_directory(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind is Kind.DIRECTORY
+
+
+def _leaf_of(entry: Entry | None) -> Entry | None:
+    return entry if entry is not None and entry.kind in (Kind.FILE, Kind.SYMLINK) else None
+
+
+def _age(leaf: Entry) -> tuple[int, bytes, str, int, bool]:
+    """Order versions of a leaf: newer, then larger root; the rest makes it total, so both sides agree on the winner."""
+    return leaf.mtime, leaf.hash, leaf.target, leaf.size, leaf.executable

@@ -1,0 +1,121 @@
+"""The steps of a pass: what is to be done on each side, as values.
+
+The local steps come first; their content is what the remote side listed. Then the folder is scanned again, and the
+remote steps follow; their content is what the local side has by then. DESIGN section 7.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from leafsync.engine.core.index import Entry, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Bring the file `entry` to `path`; `local` is what it replaces on the side that fetches."""
+
+    path: str
+    entry: Entry
+    local: Entry | None = None
+    source: str = ""
+    """Where the content is on the other side, when that is not `path`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Make the symlink `entry` at `path`; `local` is what it replaces."""
+
+    path: str
+    entry: Entry
+    local: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Give the file at `path` the time and executable bit of `entry`; its content is right already."""
+
+    path: str
+    entry: Entry
+    local: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Trash:
+    """Move `entry` at `path` to the trash."""
+
+    path: str
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Rename `entry`, a file, a link or a whole directory, from `source` to `target`; nothing is replaced."""
+
+    source: str
+    target: str
+    entry: Entry
+
+
+@dataclass(slots=True)
+class Steps:
+    """What is to be done on one side, carried out in the order of these fields."""
+
+    asides: list[Move] = field(default_factory=list)
+    """Renames within one directory that all else builds on: a file that gives its name to a directory, and names that
+    change in case alone. Parents first; later steps use the new names."""
+    clearings: list[Trash] = field(default_factory=list)
+    """What is in the way of another kind of entry; contents before their directory."""
+    directories: list[str] = field(default_factory=list)
+    """To be made, parents first."""
+    moves: list[Move] = field(default_factory=list)
+    """Conflict copies, and renames that the other side made."""
+    fetches: list[Fetch] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    touches: list[Touch] = field(default_factory=list)
+    deletes: list[Trash] = field(default_factory=list)
+    """What the other side has no more; contents before their directory."""
+    held: list[Trash] = field(default_factory=list)
+    """Clearings and deletes that are too many to do unasked."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do (what is held is not done)."""
+        return not (
+            self.asides
+            or self.clearings
+            or self.directories
+            or self.moves
+            or self.fetches
+            or self.links
+            or self.touches
+            or self.deletes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Both sides changed `path`: one version keeps the name, the other one goes on as `copy`."""
+
+    path: str
+    copy: str
+    kept: Literal["local", "remote"]
+    """Whose version keeps the name."""
+    local: Entry
+    remote: Entry
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a pass will do on both sides, and what there is to say about it."""
+
+    local: Steps = field(default_factory=Steps)
+    remote: Steps = field(default_factory=Steps)
+    conflicts: list[Conflict] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """(path, sentence) of what somebody may wonder about."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to be done on either side."""
+        return self.local.empty and self.remote.empty
