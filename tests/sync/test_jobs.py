@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import secrets
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -66,7 +67,7 @@ async def test_a_server_that_is_started_again(client: Device, hostile: MakeHosti
 async def test_the_delay_grows_and_starts_anew_after_a_pass(
     client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs.secrets, "SystemRandom", lambda: FixedRandom())
+    monkeypatch.setattr(secrets, "SystemRandom", FixedRandom)
     server = await hostile({"a": b"x"})
     passes = 0
 

@@ -14,7 +14,7 @@ from leafsync.engine.disk.staging import ChunkMismatch, StagedFile
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
-from leafsync.errors import LeafSyncError
+from leafsync.errors import DiskFailed, DiskFull, LeafSyncError
 
 WRITES_AT_ONCE = 4
 """Chunks that are being verified and written while more arrive: one for each thread, a few MiB of memory."""
@@ -36,6 +36,8 @@ class LargeFile:
         self._staged: StagedFile | None = None
         self._writing: deque[asyncio.Task[bool]] = deque()
         self._mismatched = False
+        self.failure: DiskFailed | None = None
+        """Why nothing more of this file can be written."""
 
     async def prepare(self, leaves: bytes) -> None:
         """Open the staging file and take what is here already: staged before, holes, chunks of the old version.
@@ -104,11 +106,13 @@ class LargeFile:
     async def write(self, index: int, data: bytes | bytearray | None) -> None:
         """Verify and write chunk `index` in the background; `data` None is a hole. Waits when several are under way.
 
-        Raises DiskFull or DiskFailed of an earlier write.
+        After a `failure` it is dropped: the rest of the answer has to be read all the same. Raises DiskFull of an
+        earlier write.
         """
         while len(self._writing) >= WRITES_AT_ONCE:
             await self._settle_one()
-        self._writing.append(asyncio.create_task(self._write(self._open_file(), index, data)))
+        if self.failure is None:
+            self._writing.append(asyncio.create_task(self._write(self._open_file(), index, data)))
 
     async def _write(self, staged: StagedFile, index: int, data: bytes | bytearray | None) -> bool:
         length = chunk_length(self._fetch.entry.size, index)
@@ -125,9 +129,14 @@ class LargeFile:
         return True
 
     async def _settle_one(self) -> None:
-        written = await self._writing[0]
+        try:
+            written = await self._writing[0]
+            self._mismatched = self._mismatched or not written
+        except DiskFull:
+            raise
+        except DiskFailed as error:
+            self.failure = self.failure or error
         self._writing.popleft()
-        self._mismatched = self._mismatched or not written
 
     async def settle(self) -> bool:
         """Wait for all writes; return whether every chunk since the last call matched its leaf."""

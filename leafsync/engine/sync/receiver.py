@@ -41,7 +41,7 @@ from leafsync.engine.sync.large import LargeFile
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
-from leafsync.errors import RootMismatch
+from leafsync.errors import DiskFailed, DiskFull, RootMismatch
 
 WINDOW = 8 << 20
 """Bytes asked for and not yet received, for each stream: more than a gigabit link holds in 50 ms."""
@@ -213,8 +213,12 @@ class _Worker:
             self._connection.close(CloseCode.INTEGRITY, "leaves do not match their root")
             raise RootMismatch(path=asked.fetch.path, peer=self._connection.address)
         else:
-            await large.prepare(bytes(leaves))
-            await self._next_part(asked, large)
+            try:
+                await large.prepare(bytes(leaves))
+            except DiskFailed as error:
+                await self._disk_failed(asked.fetch, large, error)
+            else:
+                await self._next_part(asked, large)
 
     async def _next_part(self, asked: _Asked, large: LargeFile) -> None:
         """Ask for the chunks that are still missing, or hand the file over when none is."""
@@ -243,12 +247,22 @@ class _Worker:
             await large.close()
             self._aborted(asked.fetch, reply)
             return
-        if await large.settle():
+        matched = await large.settle()
+        if large.failure is not None:
+            await self._disk_failed(asked.fetch, large, large.failure)
+        elif matched:
             await self._next_part(asked, large)
         elif asked.again:
             await self._ask_again(asked)
         else:
             await self._next_part(replace(asked, again=True), large)
+
+    async def _disk_failed(self, fetch: Fetch, large: LargeFile, error: DiskFailed) -> None:
+        """Give up one file because of the disk; a full one is not the trouble of one file alone."""
+        if isinstance(error, DiskFull):
+            raise error
+        await large.close()
+        self._receiver.failed(fetch, str(error))
 
     async def _content(self, chunk: Chunk, index: int, length: int) -> bytes | bytearray | None:
         """Return the bytes of the chunk that has to come now, None for a hole."""

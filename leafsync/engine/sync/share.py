@@ -17,6 +17,7 @@ from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.scan import Scan, scan
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.disk.store import Store
+from leafsync.errors import DiskFailed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,7 +73,8 @@ class Share:
         self.folder = folder
         self.store = store
         self.workers = workers
-        self.staging = Staging(folder, store)
+        self._staging: Staging | None = None
+        self._preparing = threading.Lock()
         self.latest: Scan | None = None
         self._scanning = asyncio.Lock()
         self._scan_started = 0.0
@@ -92,9 +94,21 @@ class Share:
             folder.lock()
             store = opened.enter_context(Store.open(records / record_name(folder.path) / "store.sqlite"))
             share = cls(folder, store, workers)
-            share.staging.clean(time.time())
+            with contextlib.suppress(DiskFailed):  # what cannot be written to, or is full, can still be served
+                share.staging.clean(time.time())
             opened.pop_all()
         return share
+
+    @property
+    def staging(self) -> Staging:
+        """Where files are written first (blocking when asked for the first time).
+
+        Made on demand, because a folder that cannot be written to can still be served. Raises DiskFailed.
+        """
+        with self._preparing:
+            if self._staging is None:
+                self._staging = Staging(self.folder, self.store)
+            return self._staging
 
     async def close(self) -> None:
         """Close the records and release the folder."""

@@ -1,0 +1,112 @@
+"""The throttle, patience with slow links, and what a peer is told when it is left."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from leafsync.engine.core.messages import CloseCode
+from leafsync.engine.sync.channel import STALL_BYTES, Throttle, close_after, patiently
+from leafsync.errors import (
+    ConnectionLost,
+    DiskFull,
+    FolderMissing,
+    LeafSyncError,
+    PeerStalled,
+    PeerUnknown,
+    ProtocolViolated,
+    RootMismatch,
+    VersionMismatch,
+)
+
+
+class FakeConnection:
+    """Counts what comes, and remembers how it was closed."""
+
+    address = "peer:4455"
+
+    def __init__(self) -> None:
+        self.bytes_received = 0
+        self.closed: list[tuple[int, str]] = []
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        self.closed.append((code, reason))
+
+
+@pytest.fixture
+def fake() -> Any:
+    return FakeConnection()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (VersionMismatch(peer="p", theirs="2", ours="1"), CloseCode.VERSION),
+        (ProtocolViolated(peer="p", reason="r"), CloseCode.PROTOCOL),
+        (RootMismatch(path="secret/path", peer="p"), CloseCode.INTEGRITY),
+        (PeerStalled(peer="p", seconds="30"), CloseCode.STALLED),
+        (PeerUnknown(address="a", fingerprint="f"), CloseCode.UNTRUSTED),
+        (ConnectionLost(peer="p", reason="r"), CloseCode.DONE),
+        (DiskFull(path="secret/path"), CloseCode.INTERNAL),
+        (FolderMissing(path="secret/path"), CloseCode.INTERNAL),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, LeafSyncError) else None,
+)
+def test_what_a_peer_is_told(fake: Any, error: LeafSyncError, code: CloseCode) -> None:
+    close_after(fake, error)
+    assert [told for told, _reason in fake.closed] == [code]
+    assert "secret" not in fake.closed[0][1], "a reason names no paths"
+
+
+@pytest.mark.parametrize(("each", "rounds"), [(0, 1), (STALL_BYTES - 1, 1), (STALL_BYTES, 3)])
+async def test_patience_lasts_as_long_as_bytes_come(fake: Any, each: int, rounds: int) -> None:
+    tries = 0
+
+    async def read() -> str:
+        nonlocal tries
+        tries += 1
+        if tries > 2:
+            return "all of it"
+        fake.bytes_received += each
+        raise PeerStalled(peer="p", seconds="1")
+
+    if rounds == 3:
+        assert await patiently(fake, read) == "all of it"
+    else:
+        with pytest.raises(PeerStalled):
+            await patiently(fake, read)
+    assert tries == rounds
+
+
+class FakeTime:
+    """A clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+async def test_a_throttle_keeps_to_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of before it was made do not count, and streams that share it share the rate."""
+    time, wire = FakeTime(), 5_000_000
+    monkeypatch.setattr("leafsync.engine.sync.channel.time", time)
+    monkeypatch.setattr("leafsync.engine.sync.channel.asyncio", SimpleNamespace(sleep=time.sleep))
+    throttle = Throttle(8.0, lambda: wire)
+    assert throttle.active
+    for _number in range(100):
+        wire += 100_000
+        await throttle.wait()
+    assert time.now - 100 == pytest.approx(10, abs=0.1), "10 MB at 1 MB/s"
+
+
+async def test_no_throttle_never_waits() -> None:
+    throttle = Throttle(None, lambda: 1 << 60)
+    assert not throttle.active
+    async with asyncio.timeout(1):
+        await throttle.wait()

@@ -1,0 +1,187 @@
+"""A folder in use: its lock, its scans, and threads that never outlive what they work on."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leafsync.engine.disk.scan import scan
+from leafsync.engine.disk.store import Store
+from leafsync.engine.sync import share as share_module
+from leafsync.engine.sync.share import Share, Workers
+from leafsync.errors import FolderInUse, FolderMissing, StoreUnusable
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    workers = Workers()
+    yield workers
+    workers.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "folder"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+async def share(root: Path, tmp_path: Path, workers: Workers) -> AsyncIterator[Share]:
+    share = await Share.open(str(root), tmp_path / "records", workers)
+    yield share
+    await share.close()
+
+
+class Gate:
+    """A blocking call that a test lets go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.opened = threading.Event()
+        self.left = False
+
+    def __call__(self, result: Any = None) -> Any:
+        self.entered.set()
+        assert self.opened.wait(5)
+        self.left = True
+        return result
+
+
+async def entered(gate: Gate) -> None:
+    assert await asyncio.to_thread(gate.entered.wait, 5)
+
+
+async def test_a_cancelled_caller_waits_for_the_thread(workers: Workers) -> None:
+    gate = Gate()
+    running = asyncio.create_task(workers.run(gate))
+    await entered(gate)
+    running.cancel()
+    await asyncio.sleep(0)
+    assert not running.done()
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert gate.left
+
+
+async def test_what_a_cancelled_caller_opened_is_given_back(workers: Workers) -> None:
+    gate, given_back = Gate(), list[str]()
+    opening = asyncio.create_task(workers.obtain(lambda: gate("opened"), given_back.append))
+    await entered(gate)
+    opening.cancel()
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert given_back == ["opened"]
+
+
+async def test_what_is_obtained_is_kept(workers: Workers) -> None:
+    given_back: list[str] = []
+    assert await workers.obtain(lambda: "opened", given_back.append) == "opened"
+    assert not given_back
+
+
+async def test_a_call_that_failed_gives_nothing_back(workers: Workers) -> None:
+    gate = Gate()
+
+    def fail() -> str:
+        gate()
+        raise OSError
+
+    given_back: list[str] = []
+    opening = asyncio.create_task(workers.obtain(fail, given_back.append))
+    await entered(gate)
+    opening.cancel()
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not given_back
+
+
+async def test_opening_that_is_cancelled_frees_the_folder(
+    root: Path, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, record_name = Gate(), share_module.record_name
+    monkeypatch.setattr(share_module, "record_name", lambda path: gate(record_name(path)))
+    opening = asyncio.create_task(Share.open(str(root), tmp_path / "records", workers))
+    await entered(gate)
+    opening.cancel()
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await (await Share.open(str(root), tmp_path / "records", workers)).close()
+
+
+async def test_opening_that_fails_frees_the_folder(root: Path, tmp_path: Path, workers: Workers) -> None:
+    records = tmp_path / "records"
+    records.write_text("a file where a directory should be")
+    with pytest.raises(StoreUnusable):
+        await Share.open(str(root), records, workers)
+    records.unlink()
+    await (await Share.open(str(root), records, workers)).close()
+
+
+async def test_preparing_that_fails_frees_the_folder(
+    root: Path, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(_store: Store) -> None:
+        raise StoreUnusable(path="store", reason="it is damaged")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "staged_rows", damaged)
+        with pytest.raises(StoreUnusable):
+            await Share.open(str(root), tmp_path / "records", workers)
+    await (await Share.open(str(root), tmp_path / "records", workers)).close()
+
+
+@pytest.mark.usefixtures("share")
+async def test_a_folder_is_opened_once(root: Path, tmp_path: Path, workers: Workers) -> None:
+    with pytest.raises(FolderInUse):
+        await Share.open(str(root), tmp_path / "others", workers)
+
+
+async def test_a_scan_shows_what_was_there_when_it_was_asked_for(share: Share, root: Path) -> None:
+    for number in range(3):
+        (root / f"{number}").write_text("x")
+        assert (await share.scan()).index.files == number + 1
+
+
+async def test_calls_that_wait_share_the_next_scan(share: Share, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, scans = Gate(), 0
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal scans
+        scans += 1
+        gate()
+        return scan(*arguments, **options)
+
+    monkeypatch.setattr(share_module, "scan", counted)
+    first = asyncio.create_task(share.scan())
+    await entered(gate)
+    (root / "late").write_text("x")
+    others = [asyncio.create_task(share.scan()) for _number in range(5)]
+    await asyncio.sleep(0)
+    gate.opened.set()
+    await first
+    assert [(await other).index.files for other in others] == [1] * 5
+    assert scans == 2
+
+
+async def test_a_cancelled_scan_leaves_the_next_one_alone(share: Share, root: Path) -> None:
+    for number in range(200):
+        (root / f"{number}").write_bytes(b"%d" % number)
+    scanning = asyncio.create_task(share.scan())
+    await asyncio.sleep(0)
+    scanning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scanning
+    assert (await share.scan()).index.files == 200
+
+
+async def test_a_missing_folder(tmp_path: Path, workers: Workers) -> None:
+    with pytest.raises(FolderMissing):
+        await Share.open(str(tmp_path / "nowhere"), tmp_path / "records", workers)
