@@ -150,4 +150,7 @@ class Engine:
 
 
 def _real_path(path: str) -> str:
-    return str(Path(path).resolve())
+    try:
+        return str(Path(path).resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: nobody has it open, and opening it says why
+        return path

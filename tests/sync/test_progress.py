@@ -22,11 +22,11 @@ def test_a_file_from_the_wire_and_from_here() -> None:
     progress.add("a", 150, fetched=True)
     progress.add("a", 30, fetched=False)
     wire.at = (1160, 510)
-    assert progress.transfers == (TransferStatus("a", 200, 180, TransferState.ACTIVE),)
+    assert list(progress.transfers) == [TransferStatus("a", 200, 180, TransferState.ACTIVE)]
     assert progress.totals == Totals(2, 0, 300, 180, 150, 30, 160, 10)
     progress.add("a", 20, fetched=True)
     progress.finish("a", done=True)
-    assert progress.transfers == ()
+    assert len(progress.transfers) == 0
     assert (progress.totals.files_done, progress.totals.bytes_done) == (1, 200)
 
 
