@@ -12,16 +12,11 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from leafsync.engine.core.conflicts import CopyName, free_name
-from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
+from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.names import collision_key, join, parent
 from leafsync.engine.core.steps import Conflict, Fetch, Link, Move, Steps, Touch, Trash
-
-Listings = Mapping[str, Sequence[Entry]]
-"""The other side's sorted entries of "" and of each directory whose digest differs from the local one."""
-
-LOCAL, REMOTE, BASE = 0, 1, 2
-CONFLICT = 3
-"""Neither side's version may replace the other."""
+from leafsync.engine.core.trees import BASE, Listings, Trees
+from leafsync.engine.core.verdict import CONFLICT, LOCAL, REMOTE, newer, winner
 
 SIDES: tuple[Literal["local"], Literal["remote"]] = ("local", "remote")
 
@@ -90,49 +85,24 @@ class Merge:
         self.draft = Draft()
         self.digests: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
         """For each side, the digests of the directories it makes, as the other side has them."""
-        self._base = base
-        self._local = local
-        self._remote = remote
-        self._mode = mode
+        self.trees = Trees(base, local, remote)
+        self._mirror = mode is Mode.MIRROR
         self._changes = (mode is not Mode.PUSH, sends and mode in (Mode.BOTH, Mode.PUSH))
         self._copy_name = copy_name
         self._ignored = ignored
         self._folds = folds
         self._taken: dict[str, set[str]] = {}
-        self._former: tuple[dict[str, str], ...] = ({}, {}, {})
-        """For each side and the base: new path -> the name that the tree still knows it by."""
+        """Collision keys of the names in a directory, once a conflict copy goes there."""
 
     def run(self) -> Draft:
         """Walk from the top. Raises KeyError when a listing is missing."""
         self._directory("")
         return self.draft
 
-    def exists(self, side: int, path: str) -> bool:
-        """Whether `side` has something at `path` before the pass."""
-        known = self._known(side, path)
-        if side == LOCAL:
-            return self._local.entry(known) is not None
-        return find(self._remote.get(parent(known), ()), known.rpartition("/")[2]) is not None
-
-    def _listing(self, side: int, path: str) -> Sequence[Entry]:
-        """Return what `side` (or the base) has in the directory `path`; raises KeyError for an unlisted remote one."""
-        known = self._known(side, path)
-        if side == REMOTE:
-            return self._remote[known]
-        return (self._local if side == LOCAL else self._base).children(known)
-
-    def _known(self, side: int, path: str) -> str:
-        """Return the path by which `side` knows what is `path` once names have changed their case."""
-        former = self._former[side]
-        if not former or not path:
-            return path
-        above, _, name = path.rpartition("/")
-        return join(self._known(side, above), former.get(path, name))
-
     def _directory(self, path: str, local: bool = True, remote: bool = True) -> After:
         """Walk the directory `path` of the sides that have it, and say which sides have anything in it afterwards."""
         names: tuple[dict[str, Entry], ...] = tuple(
-            {entry.name: entry for entry in self._listing(side, path)} if there else {}
+            {entry.name: entry for entry in self.trees.children(side, path)} if there else {}
             for side, there in ((LOCAL, local), (REMOTE, remote), (BASE, True))
         )
         self._align(path, names)
@@ -169,58 +139,28 @@ class Merge:
             return self._leaf_and_directory(path, base, local, remote)
         if _is_directory(local or remote):
             return self._directories(path, base, local, remote)
-        return self._leaf(path, _leaf_of(base), now)
+        return self._leaf(path, _leaf_of(base), local, remote)
 
-    def _winner(self, base: Entry | None, now: Pair) -> int | None:
-        """Return whose leaf the other side takes (an absent one is trashed there), CONFLICT, or None when both agree.
-
-        Only an entry that is in the base and unchanged since may go because the other side does not have it.
-        """
-        local, remote = now
-        if local is None or remote is None:
-            there = LOCAL if local is not None else REMOTE
-            entry = local or remote
-            if self._mode is Mode.MIRROR:
-                return REMOTE
-            return 1 - there if base is not None and entry is not None and entry.same(base) else there
-        if local.same(remote):
-            return None
-        if self._mode is Mode.MIRROR or (base is not None and local.same(base)):
-            return REMOTE
-        if base is not None and remote.same(base):
-            return LOCAL
-        if local.same_content(remote):
-            return self._newer(local, remote)
-        if base is not None and local.same_content(base):
-            return REMOTE
-        if base is not None and remote.same_content(base):
-            return LOCAL
-        return CONFLICT
-
-    def _newer(self, local: Entry, remote: Entry) -> int:
-        """Return whose version stays what it is where both changed: the newer, then the larger root (DESIGN section 7).
-
-        Where a pass changes one side alone, the other side's does.
-        """
+    def _kept(self, local: Entry, remote: Entry) -> int:
+        """Return whose version keeps its name or metadata; where one side alone may change, the other side's does."""
         if self._changes == (True, True):
-            return LOCAL if _age(local) > _age(remote) else REMOTE
+            return newer(local, remote)
         return REMOTE if self._changes[LOCAL] else LOCAL
 
-    def _leaf(self, path: str, base: Entry | None, now: Pair) -> After:
-        winner = self._winner(base, now)
-        local, remote = now
-        if winner == CONFLICT and local is not None and remote is not None:
-            return self._conflict(path, local, remote)
-        if winner is None:
+    def _leaf(self, path: str, base: Entry | None, local: Entry | None, remote: Entry | None) -> After:
+        now = local, remote
+        better = winner(base, local, remote, mirror=self._mirror)
+        if better == CONFLICT and local is not None and remote is not None:
+            if not local.same_content(remote):
+                return self._conflict(path, local, remote)
+            better = self._kept(local, remote)
+        if better is None or not self._changes[1 - better]:
             return _present(now)
-        loser = 1 - winner
-        if not self._changes[loser]:
-            return _present(now)
-        if base is not None and now[loser] is None:
-            edited, deleted = ("here", "there") if winner == LOCAL else ("there", "here")
+        if base is not None and now[1 - better] is None and not self._mirror:
+            edited, deleted = ("here", "there") if better == LOCAL else ("there", "here")
             self.draft.notes.append((path, f"edited {edited}, deleted {deleted}: the edit came back"))
-        self._put(loser, path, now[winner], now[loser])
-        return After(now[winner] is not None, now[winner] is not None)
+        self._put(1 - better, path, now[better], now[1 - better])
+        return After(now[better] is not None, now[better] is not None)
 
     def _put(self, side: int, path: str, entry: Entry | None, old: Entry | None, source: str = "") -> None:
         """Make the leaf `entry` of `path` on `side`, or nothing, in place of the leaf `old`."""
@@ -238,7 +178,7 @@ class Merge:
     def _conflict(self, path: str, local: Entry, remote: Entry) -> After:
         """Keep both of two leaves: one keeps the name, the other goes on as a copy wherever there may be changes."""
         if any(self._changes):
-            kept = self._newer(local, remote)
+            kept = self._kept(local, remote)
             copy = self._copy(path, kept, local, remote)
             self.draft.steps[1 - kept].moves.append(Move(path, copy, (local, remote)[1 - kept]))
             self._put(1 - kept, path, (local, remote)[kept], None)
@@ -257,7 +197,7 @@ class Merge:
     def _free(self, path: str) -> str:
         above = parent(path)
         if above not in self._taken:
-            names = (*self._listing(LOCAL, above), *self._remote.get(self._known(REMOTE, above), ()))
+            names = (*self.trees.listed(LOCAL, above), *self.trees.listed(REMOTE, above))
             self._taken[above] = {collision_key(entry.name) for entry in names}
         free = free_name(path, self._taken[above])
         self._taken[above].add(collision_key(free.rpartition("/")[2]))
@@ -287,7 +227,7 @@ class Merge:
 
         It has no content of its own: what is left in it, or comes into it, keeps it.
         """
-        deleted = owner == LOCAL if self._mode is Mode.MIRROR else _is_directory(base)
+        deleted = owner == LOCAL if self._mirror else _is_directory(base)
         stays = below[owner] or not (deleted and self._changes[owner])
         comes = below[1 - owner] or (not deleted and self._changes[1 - owner])
         return stays, comes
@@ -300,7 +240,8 @@ class Merge:
         outer, self.draft = self.draft, Draft()
         below = self._directory(path, owner == LOCAL, owner == REMOTE)
         inner, self.draft = self.draft, outer
-        leaf_wins = self._winner(_leaf_of(base), (leaf, None) if other == LOCAL else (None, leaf)) == other
+        leaves = (leaf, None) if other == LOCAL else (None, leaf)
+        leaf_wins = winner(_leaf_of(base), *leaves, mirror=self._mirror) == other
         leaf_comes, leaf_stays = leaf_wins and self._changes[owner], leaf_wins or not self._changes[other]
         stays, comes = self._directory_after(base, owner, below)
         if leaf_comes and stays and not comes:
@@ -322,7 +263,7 @@ class Merge:
 
     def _directory_gives_way(self, path: str, local: Entry, remote: Entry, owner: int) -> None:
         """The leaf takes the name where the pass may not change the other side; the owner's directory is the copy."""
-        if self._changes[1 - owner] or self._mode is Mode.MIRROR or self._holds_apart(owner, path):
+        if self._changes[1 - owner] or self._mirror or self._holds_apart(owner, path):
             self.draft.problems.append(Problem(path, "the directory in the way holds entries that are not synced"))
             return
         copy = self._copy(path, 1 - owner, local, remote)
@@ -331,7 +272,7 @@ class Merge:
 
     def _holds_apart(self, side: int, path: str) -> bool:
         """Whether something below the directory `path` takes no part, so that nobody may move or remove it."""
-        for entry in self._listing(side, path):
+        for entry in self.trees.children(side, path):
             child = join(path, entry.name)
             now = (entry, None) if side == LOCAL else (None, entry)
             if not self._takes_part(child, now) or (_is_directory(entry) and self._holds_apart(side, child)):
@@ -344,7 +285,7 @@ class Merge:
         refused = set()
         for name in sorted(names[REMOTE].keys() - names[LOCAL].keys()):
             entry, base, child = names[REMOTE][name], names[BASE].get(name), join(path, name)
-            unchanged = self._mode is not Mode.MIRROR and base is not None and entry.same(base)
+            unchanged = not self._mirror and base is not None and entry.same(base)
             if unchanged or not self._takes_part(child, (None, entry)):
                 continue
             if collision_key(name) in taken:
@@ -367,13 +308,13 @@ class Merge:
                 former = known.pop(collision_key(name), "")
                 if not former or not self._renamed(join(path, name), old[former], new[name]):
                     continue
-                if self._mode is not Mode.MIRROR and (former not in base or name in base):
+                if not self._mirror and (former not in base or name in base):
                     continue
                 self.draft.steps[side].asides.append(Move(join(path, former), join(path, name), old[former]))
-                self._former[side][join(path, name)] = former
+                self.trees.rename(side, join(path, name), former)
                 old[name] = msgspec.structs.replace(old.pop(former), name=name)
                 if former in base and name not in base:
-                    self._former[BASE][join(path, name)] = former
+                    self.trees.rename(BASE, join(path, name), former)
                     base[name] = msgspec.structs.replace(base.pop(former), name=name)
 
     def _renamed(self, path: str, old: Entry, new: Entry) -> bool:
@@ -393,8 +334,3 @@ def _is_directory(entry: Entry | None) -> bool:
 
 def _leaf_of(entry: Entry | None) -> Entry | None:
     return entry if entry is not None and entry.kind in (Kind.FILE, Kind.SYMLINK) else None
-
-
-def _age(leaf: Entry) -> tuple[int, bytes, str, int, bool]:
-    """Order versions of a leaf: newer, then larger root; the rest makes it total, so both sides agree on the winner."""
-    return leaf.mtime, leaf.hash, leaf.target, leaf.size, leaf.executable

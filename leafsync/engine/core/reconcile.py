@@ -1,7 +1,7 @@
 """Reconcile: from the last state both sides agreed on, and what each has now, to what a pass does on both sides.
 
 `reconcile` is a pure function of its arguments and total: DESIGN section 7 is its contract. The comparison itself is
-in `merge`, renames in `renames`; this module holds mass deletes back and says what a read-only side does not get.
+in `merge`, renames in `renames`, mass deletes in `deletes`; this module puts them together.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -9,19 +9,22 @@ from dataclasses import replace
 
 from leafsync.engine.core.base import advance
 from leafsync.engine.core.conflicts import CopyName, conflict_name
+from leafsync.engine.core.deletes import (
+    MAX_DELETE_SHARE,
+    MAX_DELETES,
+    is_mass_delete,
+    within,
+    without_replacements,
+)
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import LOCAL, REMOTE, Draft, Listings, Merge, Mode
+from leafsync.engine.core.merge import Draft, Merge, Mode
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
 from leafsync.engine.core.steps import Fetch, Link, Plan, Steps, Touch, Trash
+from leafsync.engine.core.trees import Listings
+from leafsync.engine.core.verdict import LOCAL, REMOTE
 
-__all__ = ["Listings", "Mode", "advance", "conflict_name", "never", "reconcile"]
-
-MAX_DELETES = 100
-"""Deletes that one pass may always do on a side; beyond it `MAX_DELETE_SHARE` decides (DESIGN section 7)."""
-
-MAX_DELETE_SHARE = 0.25
-"""Share of a side's entries that one pass may delete without being asked again."""
+__all__ = ["MAX_DELETES", "MAX_DELETE_SHARE", "Listings", "Mode", "advance", "conflict_name", "never", "reconcile"]
 
 
 def never(_path: str, _directory: bool) -> bool:
@@ -41,6 +44,7 @@ def reconcile(
     writable: bool = True,
     local_folds: bool = False,
     remote_total: int,
+    held: Container[str] = (),
 ) -> Plan:
     """Plan a pass.
 
@@ -51,79 +55,52 @@ def reconcile(
     side takes changes, `local_folds` that the local filesystem takes names that differ in case or normal form for
     one. `remote_total` is the number of entries of the remote side.
 
+    A mass delete on a side is held unless `allow_deletes`: nothing of it goes to the trash, and nothing comes in its
+    place. `held` are the paths that an earlier pass held: they still wait when what came meanwhile has made the
+    folder so large that they are no mass any more.
+
     Raises KeyError when a listing is missing: half of what the other side has must never pass for all of it.
     """
-    base = base or Index({"": ()})
+    known = base or Index({"": ()})
 
     def merge(mode: Mode, *, sends: bool) -> Merge:
         return Merge(
-            base,
-            local,
-            remote,
-            mode,
-            sends=sends,
-            copy_name=copy_name,
-            ignored=local_ignored,
-            folds=local_folds,
+            known, local, remote, mode, sends=sends, copy_name=copy_name, ignored=local_ignored, folds=local_folds
         )
 
-    sends = mode in (Mode.BOTH, Mode.PUSH)
-    one_way = Mode.PULL if mode is Mode.BOTH and not writable else mode
-    comparison = merge(one_way, sends=writable)
-    draft = comparison.run()
-    plan = Plan(conflicts=draft.conflicts, problems=draft.problems, notes=draft.notes)
-    if sends and not writable:
+    def must_wait(removed: Sequence[Trash], entries: Iterable[Entry], total: int | None = None) -> bool:
+        waiting = any(trash.path in held for trash in removed)
+        return not allow_deletes and (waiting or is_mass_delete(removed, entries, total))
+
+    # A side that takes no changes cannot take its part in a conflict either, so both directions become a pull.
+    result = merge(Mode.PULL if mode is Mode.BOTH and not writable else mode, sends=writable)
+    draft = result.run()
+    plan = Plan(conflicts=draft.conflicts, problems=draft.problems)
+    if mode in (Mode.BOTH, Mode.PUSH) and not writable:
         unsent = _unsent(merge(mode, sends=True).run(), draft, mode)
         plan.problems += [Problem(path, "the other side is read-only") for path in unsent]
     here = _entries(local.children)
     there = _entries(lambda path: remote[path] if path in remote else local.children(path))
-    plan.local = _finish(comparison, LOCAL, here, None, allow_deletes)
-    plan.remote = _finish(comparison, REMOTE, there, remote_total, allow_deletes)
+    plan.local = _finish(result, LOCAL, lambda removed: must_wait(removed, here))
+    plan.remote = _finish(result, REMOTE, lambda removed: must_wait(removed, there, remote_total))
+    waiting = {trash.path for trash in (*plan.local.held, *plan.remote.held)}
+    plan.notes = [note for note in draft.notes if not within(note[0], waiting)]
     return plan
 
 
-def _finish(merge: Merge, side: int, entries: Iterable[Entry], total: int | None, allow_deletes: bool) -> Steps:
-    """Turn what a side has to do into its steps: renames found, mass deletes held, each list in its order."""
+def _finish(merge: Merge, side: int, must_wait: Callable[[Sequence[Trash]], bool]) -> Steps:
+    """Turn what a side has to do into its steps: renames found, mass deletes held."""
+
+    def with_renames(steps: Steps) -> Steps:
+        return with_moves(steps, merge.digests[side], lambda path: merge.trees.exists(side, path))
+
     found = merge.draft.steps[side]
     found.directories.sort()
-
-    def moved(steps: Steps) -> Steps:
-        return with_moves(steps, merge.digests[side], lambda path: merge.exists(side, path))
-
-    steps = moved(found)
-    if allow_deletes or not _is_mass_delete(steps.clearings + steps.deletes, entries, total):
+    steps = with_renames(found)
+    if not must_wait(steps.clearings + steps.deletes):
         return steps
-    steps = moved(_without_replacements(found))
+    steps = with_renames(without_replacements(found))
     return replace(steps, clearings=[], deletes=[], held=steps.clearings + steps.deletes)
-
-
-def _without_replacements(steps: Steps) -> Steps:
-    """Leave out what would take the place of something that is cleared away."""
-    cleared = {trash.path for trash in steps.clearings}
-    return replace(
-        steps,
-        directories=[path for path in steps.directories if not _within(path, cleared)],
-        fetches=[fetch for fetch in steps.fetches if not _within(fetch.path, cleared)],
-        links=[link for link in steps.links if not _within(link.path, cleared)],
-    )
-
-
-def _is_mass_delete(removed: Sequence[Trash], entries: Iterable[Entry], total: int | None) -> bool:
-    """Whether so much of a side would go that somebody has to confirm it (DESIGN section 7, fault case 74).
-
-    A side without any of its files counts as emptied even where directories stay because they hold withheld entries:
-    an unmounted disk on the other side looks just like that.
-    """
-    if not removed:
-        return False
-    present = [entry for entry in entries if entry.kind is not Kind.WITHHELD]
-    files = _files(present)
-    emptied = len(removed) == len(present) or 0 < files == _files(trash.entry for trash in removed)
-    return emptied or len(removed) > max(MAX_DELETES, MAX_DELETE_SHARE * (len(present) if total is None else total))
-
-
-def _files(entries: Iterable[Entry]) -> int:
-    return sum(entry.kind is not Kind.DIRECTORY for entry in entries)
 
 
 def _entries(listing: Callable[[str], Sequence[Entry]]) -> Iterator[Entry]:
@@ -149,14 +126,5 @@ def _unsent(wanted: Draft, done: Draft, mode: Mode) -> list[str]:
     paths -= {conflict.copy for conflict in wanted.conflicts}
     if mode is Mode.BOTH:
         resolved = {conflict.path for conflict in wanted.conflicts}
-        paths = {path for path in paths if not _within(path, resolved)} | {conflict.copy for conflict in done.conflicts}
-    return sorted(path for path in paths if not _within(parent(path), paths))
-
-
-def _within(path: str, directories: Container[str]) -> bool:
-    """Whether `path` is one of `directories` or below one."""
-    while path:
-        if path in directories:
-            return True
-        path = parent(path)
-    return False
+        paths = {path for path in paths if not within(path, resolved)} | {conflict.copy for conflict in done.conflicts}
+    return sorted(path for path in paths if not within(parent(path), paths))
