@@ -158,6 +158,10 @@ class StreamStopped(Unreachable):
     """{peer} does not want what was being sent (code {code}). Run again to go on."""
 
 
+class FolderUnready(Unreachable):
+    """{peer} cannot use its folder now: {reason} Nothing was changed here."""
+
+
 class TrustRefused(LeafSyncError):
     """The other device is not trusted: {reason}."""
 

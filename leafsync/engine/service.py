@@ -86,7 +86,7 @@ class Engine:
 
         Raises UsageError, FolderInUse or PortInUse.
         """
-        share = await self._take(options.folder, force=options.force)
+        share = await self._take(options.folder, force=options.force, reset=options.reset)
         job = ServeJob(self._context(share), options)
         try:
             await job.start()
@@ -100,9 +100,13 @@ class Engine:
 
         Raises UsageError or FolderInUse. What comes later is raised by the job's `wait`.
         """
-        share = await self._take(options.folder, force=options.force)
+        share = await self._take(options.folder, force=options.force, reset=options.reset)
         job = ConnectJob(self._context(share), options)
-        await job.start()
+        try:
+            await job.start()
+        except BaseException:
+            await self._give_back(share)
+            raise
         return self._run(job)
 
     def snapshot(self) -> Snapshot:
@@ -130,13 +134,14 @@ class Engine:
         self._jobs[job.id] = job
         return job
 
-    async def _take(self, path: str, *, force: bool) -> Share:
+    async def _take(self, path: str, *, force: bool, reset: bool) -> Share:
         """Open the folder at `path`, or share it with the job that has it open already."""
         async with self._opening:
             real = await self._workers.run(_real_path, path)
             share, users = self._shares.get(real, (None, 0))
             if share is None:
-                share = await Share.open(path, self._config.state_dir / "folders", self._workers, force=force)
+                records = self._config.state_dir / "folders"
+                share = await Share.open(path, records, self._workers, force=force, reset=reset)
             self._shares[share.folder.path] = (share, users + 1)
             return share
 

@@ -101,6 +101,11 @@ def directory_digest(entries: Iterable[Entry]) -> bytes:
     return hasher.digest()
 
 
+def entry_digest(entry: Entry) -> bytes:
+    """Return what binds one entry whole: the digest of a directory that holds it alone."""
+    return directory_digest((entry,))
+
+
 def _canonical(entry: Entry) -> bytes:
     name = entry.name.encode()
     payload = entry.hash if entry.kind is not Kind.SYMLINK else entry.target.encode()
@@ -111,7 +116,7 @@ def _canonical(entry: Entry) -> bytes:
 class Index:
     """All entries of a folder at one time. Immutable: a new scan makes a new one."""
 
-    __slots__ = ("_directories", "_states", "bytes", "digest", "files", "problems")
+    __slots__ = ("_directories", "_states", "bytes", "digest", "entries", "files", "problems")
 
     def __init__(
         self,
@@ -131,6 +136,7 @@ class Index:
         self.problems = tuple(sorted(problems))
         files = [entry for entries in self._directories.values() for entry in entries if entry.kind is Kind.FILE]
         self.files = len(files)
+        self.entries = sum(entry.kind is not Kind.WITHHELD for found in self._directories.values() for entry in found)
         self.bytes = sum(entry.size for entry in files)
 
     @property

@@ -32,6 +32,9 @@ MAX_ITEMS = 4096
 MAX_LEAVES_PAGE = 16_384
 """Leaves in one LEAVES message: 512 KiB of hashes, the leaves of a 16 GiB file."""
 
+MAX_REASON = 200
+"""Characters of a reason in words: a sentence, at most 800 bytes of UTF-8."""
+
 FIRST_OPTIONAL_TAG = 128
 MAX_CHUNK_INDEX = MAX_FILE_SIZE // CHUNK_SIZE
 
@@ -82,6 +85,10 @@ class Welcome(Message, frozen=True, tag=2, array_like=True):
     features: Annotated[list[ShortText], msgspec.Meta(max_length=64)]
     name: ShortText
     software: ShortText
+    folder: ShortText
+    """The identity of the folder: what was agreed with it holds for no other one."""
+    writable: bool
+    """Whether this device may change it."""
 
 
 class DigestRequest(Message, frozen=True, tag=3, array_like=True):
@@ -98,6 +105,8 @@ class Digest(Message, frozen=True, tag=4, array_like=True):
     files: Count
     bytes: Count
     problems: Count
+    entries: Count
+    """All entries that take part: what a share of the folder is measured against."""
 
 
 class ListRequest(Message, frozen=True, tag=5, array_like=True):
@@ -175,8 +184,83 @@ class MessageMalformed(ValueError):
     """A frame holds no message of this protocol."""
 
 
-ControlRequest = Hello | DigestRequest | ListRequest
-ControlReply = Welcome | Digest | Listing
+class ChangeKind(enum.IntEnum):
+    """What a change does to the folder of the serving device, in the order in which they are carried out."""
+
+    ASIDE = 1
+    """Rename within one directory, before all else builds on it."""
+    CLEAR = 2
+    """Into the trash, because another kind of entry takes its place."""
+    MAKE_DIRECTORY = 3
+    MOVE = 4
+    """Rename; nothing is replaced."""
+    PUT = 5
+    """Take the file from the connecting device, over a data stream that the serving device opens."""
+    LINK = 6
+    TOUCH = 7
+    """Set the time and the executable bit of a file whose content is right already."""
+    DELETE = 8
+    """Into the trash."""
+
+
+class Change(Message, frozen=True, array_like=True):
+    """One change of the serving device's folder, bound to what the connecting device saw there."""
+
+    kind: ChangeKind
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PATH)]
+    entry: Entry | None = None
+    """What `path` will be: for PUT, LINK and TOUCH."""
+    expected: Annotated[bytes, msgspec.Meta(max_length=HASH_SIZE)] = b""
+    """`index.entry_digest` of what was seen at `path` (at `source` for a rename); empty when nothing was there."""
+    source: Path = ""
+    """Where a rename comes from, or where a PUT's content is on the connecting device if not at `path`."""
+
+
+class ChangeRequest(Message, frozen=True, tag=12, array_like=True):
+    """Ask for changes of the serving device's folder. A long list comes in several pages, carried out as one."""
+
+    changes: Annotated[list[Change], msgspec.Meta(max_length=MAX_ITEMS)]
+    last: bool
+
+
+class RefusalKind(enum.IntEnum):
+    """Why a change was not done."""
+
+    CHANGED = 1
+    """What is there is not what was seen; the next pass looks again."""
+    IGNORED = 2
+    """The rules of the serving device leave the path out: there is no use in asking again."""
+    FAILED = 3
+    """It could not be done."""
+
+
+class Refusal(Message, frozen=True, array_like=True):
+    """A change that was not done, and why, in words."""
+
+    path: Path
+    kind: RefusalKind
+    reason: ShortText
+
+
+class Changed(Message, frozen=True, tag=13, array_like=True):
+    """The answer to the last page of changes: those that were not done. A long list comes in several pages."""
+
+    refusals: Annotated[list[Refusal], msgspec.Meta(max_length=MAX_ITEMS)]
+    last: bool
+
+
+class Hint(Message, frozen=True, tag=14, array_like=True):
+    """The serving device's folder has changed: a pass would find something. Comes unasked, between replies."""
+
+
+class Unready(Message, frozen=True, tag=15, array_like=True):
+    """The answer to DIGEST or CHANGE when the folder cannot be used now, and why, in words."""
+
+    reason: ShortText
+
+
+ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest
+ControlReply = Welcome | Digest | Listing | Changed | Hint | Unready
 DataRequest = Fetch
 DataReply = Leaves | Chunk | End | Abort
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from leafsync.engine.core.address import DEFAULT_PORT, Address
+from leafsync.engine.core.reconcile import Mode
 
 DEFAULT_STREAMS = 4
 """Data streams of a connection: enough to keep the other side's disk busy while one file ends and the next begins."""
@@ -28,8 +29,12 @@ class ServeOptions:
     """Let this device in as well, and remember it."""
     rate_mbps: float | None = None
     """Megabits per second in each direction, for each connection."""
+    read_only: bool = False
+    """Take no changes from anyone."""
     force: bool = False
     """Allow `/` and the home directory."""
+    reset: bool = False
+    """Take the folder for a new one although its records know another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,13 @@ class ConnectOptions:
     folder: str
     once: bool = False
     """One pass, then stop; otherwise passes repeat and lost connections are made again."""
-    mirror: bool = False
-    """What only this side has goes to the trash."""
+    mode: Mode = Mode.BOTH
+    dry_run: bool = False
+    """Plan one pass and change nothing."""
     allow_deletes: bool = False
     """Do not hold back a mass delete."""
     file: str = ""
-    """Bring this path alone."""
+    """Keep this path alone the same."""
     streams: int = DEFAULT_STREAMS
     accept_first: bool = False
     """Trust the device at this address if none is known there."""
@@ -55,3 +61,5 @@ class ConnectOptions:
     """Megabits per second in each direction."""
     force: bool = False
     """Allow `/` and the home directory."""
+    reset: bool = False
+    """Take the folder for a new one although its records know another."""

@@ -34,7 +34,7 @@ class Totals:
     """Sums over one pass."""
 
     files: int = 0
-    """Files that the plan brings here."""
+    """Files that the plan moves, in both directions."""
     files_done: int = 0
     bytes: int = 0
     """Bytes of those files."""
@@ -42,6 +42,8 @@ class Totals:
     """Bytes of them that are there and verified."""
     fetched: int = 0
     """Bytes of chunks that came over the wire."""
+    sent: int = 0
+    """Bytes of chunks that went over the wire."""
     reused: int = 0
     """Bytes of chunks that were here already: resumed, unchanged or holes."""
     wire_in: int = 0
@@ -57,6 +59,7 @@ class PassState(enum.StrEnum):
     SCANNING = "scanning"
     COMPARING = "comparing"
     TRANSFERRING = "transferring"
+    SENDING = "sending"
     IN_SYNC = "in sync"
     RECONNECTING = "reconnecting"
     STOPPED = "stopped"
@@ -124,16 +127,36 @@ class PassSummary:
 
     totals: Totals
     seconds: float
+    fetched: tuple[str, ...] = ()
+    """Paths of files that were brought here."""
     directories: int = 0
-    """Directories made."""
+    """Directories made here."""
     links: int = 0
-    """Symlinks made."""
+    """Symlinks made here."""
     touched: int = 0
     """Files whose time or executable bit alone was set."""
     trashed: tuple[str, ...] = ()
     """Paths that went to the trash because the other side does not have them."""
+    moved: tuple[tuple[str, str], ...] = ()
+    """(from, to) of what was renamed here."""
+    sent: tuple[str, ...] = ()
+    """Paths of files and links that were brought to the other side."""
+    remote_trashed: tuple[str, ...] = ()
+    """Paths that went to the other side's trash."""
+    remote_moved: tuple[tuple[str, str], ...] = ()
+    """(from, to) of what was renamed on the other side."""
+    remote_changes: int = 0
+    """Everything else that was done on the other side: directories made, times set."""
     held: tuple[str, ...] = ()
-    """Paths that would have gone to the trash, held back because they are too many."""
+    """Paths here that would have gone to the trash, held back because they are too many."""
+    remote_held: tuple[str, ...] = ()
+    """The same on the other side."""
+    conflicts: tuple[tuple[str, str], ...] = ()
+    """(path, conflict copy) of what both sides had changed."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """(path, sentence) of what somebody may wonder about."""
+    planned: bool = False
+    """Whether this is only what a pass would do (--dry-run): then nothing was done."""
     problems: tuple[tuple[str, str], ...] = ()
     """(path, reason) of what could not be synced."""
     remote_problems: int = 0
@@ -144,9 +167,11 @@ class PassSummary:
     @property
     def partial(self) -> bool:
         """Whether something that should be the same is not."""
-        return bool(self.held or self.problems or self.remote_problems)
+        return bool(self.held or self.remote_held or self.conflicts or self.problems or self.remote_problems)
 
     @property
     def changed(self) -> bool:
-        """Whether the pass changed anything here."""
-        return bool(self.totals.files_done or self.directories or self.links or self.touched or self.trashed)
+        """Whether the pass changed anything, on either side."""
+        here = self.directories or self.links or self.touched or self.trashed or self.moved
+        there = self.sent or self.remote_trashed or self.remote_moved or self.remote_changes
+        return bool(self.totals.files_done or here or there)

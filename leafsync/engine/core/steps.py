@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from leafsync.engine.core.index import Entry, Problem
+from leafsync.engine.core.names import parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,15 @@ class Steps:
             or self.touches
             or self.deletes
         )
+
+
+    def directories_touched(self) -> set[str]:
+        """Return every directory in which the steps add, change or remove a name."""
+        paths = [*self.directories]
+        for moves in (self.asides, self.moves):
+            paths += [path for move in moves for path in (move.source, move.target)]
+        steps = (*self.clearings, *self.fetches, *self.links, *self.touches, *self.deletes)
+        return {parent(path) for path in paths} | {parent(step.path) for step in steps}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,21 @@
-"""Carries out a plan: the only place that changes the folder, in an order in which nothing is ever lost.
+"""Carries out the steps of one side: the only place that changes a folder, in an order in which nothing is ever lost.
 
-Directories first, then content, then what only this side has goes to the trash. Every action checks that the entry is
-still what the plan saw; if it is not, that entry is a problem and the next pass looks at it again.
+Every action checks that the entry still is what the plan saw; if it is not, that entry is a problem and the next pass
+looks at it again. What is replaced or removed goes to the trash of the pass, and what was done is written down in the
+folder's history, so that it can be undone.
 """
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Index, Problem
-from leafsync.engine.core.options import ConnectOptions
-from leafsync.engine.core.plan import Fetch, Link, Plan, Touch, Trash as TrashAction
+from leafsync.engine.core.names import parent
+from leafsync.engine.core.options import DEFAULT_STREAMS
+from leafsync.engine.core.steps import Fetch, Link, Move, Steps, Touch, Trash as TrashStep
 from leafsync.engine.disk.folder import disk_errors, state_mark
 from leafsync.engine.disk.trash import Trash, pass_name
 from leafsync.engine.net.connection import Connection
@@ -22,107 +26,162 @@ from leafsync.engine.sync.receiver import Receiver
 from leafsync.engine.sync.share import Share
 from leafsync.errors import DiskFull, EntryChanged, LeafSyncError
 
-A = TypeVar("A", str, Fetch, Link, Touch, TrashAction)
+A = TypeVar("A", str, Link, Touch, TrashStep, Move)
 
 BATCH = 256
 """Actions carried out in one call of a worker thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the steps of a side are carried out with."""
+
+    connection: Connection
+    """Content comes over it."""
+    share: Share
+    local: Index
+    """What the plan saw here."""
+    progress: Progress
+    peer: str
+    """What the other device is called, for the history."""
+    streams: int = DEFAULT_STREAMS
+    rate_mbps: float | None = None
+
+
 class Application:
-    """One plan being carried out, and what came of it."""
+    """Steps being carried out, and what came of them."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        share: Share,
-        local: Index,
-        progress: Progress,
-        options: ConnectOptions,
-    ) -> None:
-        """Change `share`, whose index was `local` when the plan was made; content comes over `connection`."""
+    def __init__(self, means: Means, *, now: datetime) -> None:
+        """Prepare a pass that begins `now` (with a time zone)."""
         self.problems: list[Problem] = []
-        self.directories = 0
-        self.links = 0
-        self.touched = 0
-        self.trashed: list[str] = []
-        self.held: list[str] = []
-        self._connection = connection
-        self._share = share
-        self._local = local
-        self._progress = progress
-        self._options = options
+        self.done: list[ActionRecord] = []
+        self._means = means
+        self._share = means.share
+        self._now = now
+        self._trash = Trash(means.share.folder, pass_name(now, secrets.token_hex(2)))
+        self._index = means.local
+        self._marks: dict[str, int] = {}
 
-    async def carry_out(self, plan: Plan, *, now: datetime) -> None:
-        """Do what the plan says; what cannot be done becomes a problem.
+    async def carry_out(self, steps: Steps) -> None:
+        """Do what `steps` say; what cannot be done becomes a problem.
 
         Raises Unreachable, IntegrityFailed or DiskFull when the rest cannot be done either; what was done until then
-        stays, what was received is kept for the next time.
+        stays and is in the history, what was received is kept for the next time.
         """
-        self.problems += plan.problems
-        self.held += [trash.path for trash in plan.held]
-        self._progress.expect(len(plan.fetches), sum(fetch.entry.size for fetch in plan.fetches))
-        trash = Trash(self._share.folder, pass_name(now, secrets.token_hex(2)))
+        progress = self._means.progress
+        progress.expect(len(steps.fetches), sum(fetch.entry.size for fetch in steps.fetches))
         try:
-            cleared = await self._each(plan.clearings, lambda action: self._discard(action, trash))
-            self.trashed += [action.path for action in cleared]
-            self.directories = len(await self._each(plan.directories, self._make_directory))
-            await self._fetch(plan.fetches, trash)
-            self.links = len(await self._each(plan.links, lambda link: self._make_link(link, trash)))
-            self.touched = len(await self._each(plan.touches, self._touch))
-            deleted = await self._each(plan.deletes, lambda action: self._discard(action, trash))
-            self.trashed += [action.path for action in deleted]
+            await self._each(steps.asides, self._move)
+            await self._each(steps.clearings, self._discard)
+            await self._each(steps.directories, self._make_directory)
+            await self._sync_parents(steps.directories)
+            await self._each(steps.moves, self._move)
+            await self._fetch(steps.fetches)
+            await self._each(steps.links, self._make_link)
+            await self._each(steps.touches, self._touch)
+            await self._each(steps.deletes, self._discard)
         finally:
-            await self._share.workers.run(trash.sync)
+            self._share.changed(steps.directories_touched())
+            await self._share.workers.run(self._finish)
 
-    async def _fetch(self, fetches: Sequence[Fetch], trash: Trash) -> None:
-        connection = self._connection
-        throttle = Throttle(self._options.rate_mbps, lambda: connection.bytes_received)
-        committer = Committer(self._share, self._local, trash, self._progress)
-        receiver = Receiver(connection, self._share, self._local, committer, self._progress, throttle)
+    def paths(self, *kinds: ActionKind) -> tuple[str, ...]:
+        """Return the paths of what was done of these kinds."""
+        return tuple(action.path for action in self.done if action.kind in kinds)
+
+    async def _fetch(self, fetches: Sequence[Fetch]) -> None:
+        means = self._means
+        connection = means.connection
+        throttle = Throttle(means.rate_mbps, lambda: connection.bytes_received)
+        committer = Committer(means.share, self._mark, self._trash, means.progress)
+        receiver = Receiver(connection, means.share, means.local, committer, means.progress, throttle)
         try:
-            await receiver.fetch(fetches, self._options.streams)
+            await receiver.fetch(fetches, means.streams)
         finally:
-            await committer.close()
-        self.problems += receiver.problems + committer.problems
-
-    async def _each(self, actions: Sequence[A], act: Callable[[A], None]) -> list[A]:
-        """Do `act` (blocking) for each action off the loop; return those that could be done."""
-        done: list[A] = []
-        for start in range(0, len(actions), BATCH):
-            done += await self._share.workers.run(self._batch, actions[start : start + BATCH], act)
-        return done
-
-    def _batch(self, actions: Sequence[A], act: Callable[[A], None]) -> list[A]:
-        done: list[A] = []
-        for action in actions:
-            path = action if isinstance(action, str) else action.path
             try:
-                with disk_errors(path):
-                    act(action)
-            except DiskFull:
-                raise
-            except LeafSyncError as error:
-                self.problems.append(Problem(path, str(error)))
-            else:
-                done.append(action)
-        return done
+                await committer.close()
+            finally:
+                self.done += committer.done
+                self.problems += receiver.problems + committer.problems
 
-    def _make_directory(self, path: str) -> None:
+    async def _each(self, actions: Sequence[A], act: Callable[[A], ActionRecord]) -> None:
+        """Do `act` (blocking) for each action off the loop."""
+        for start in range(0, len(actions), BATCH):
+            await self._share.workers.run(self._batch, actions[start : start + BATCH], act)
+
+    def _batch(self, actions: Sequence[A], act: Callable[[A], ActionRecord]) -> None:
+        with self._share.folder.handles():
+            for action in actions:
+                path = _path(action)
+                try:
+                    with disk_errors(path):
+                        self.done.append(act(action))
+                except DiskFull:
+                    raise
+                except LeafSyncError as error:
+                    self.problems.append(Problem(path, str(error)))
+
+    def _mark(self, path: str) -> int | None:
+        """Return what stat said of the file at `path` when the plan was made, or when this pass put it there."""
+        return self._marks.get(path, self._means.local.state(path))
+
+    def _make_directory(self, path: str) -> ActionRecord:
         self._share.folder.make_directory(path)
+        return ActionRecord(ActionKind.MADE, path)
 
-    def _discard(self, action: TrashAction, trash: Trash) -> None:
-        trash.remove(action.path, action.entry, self._local.state(action.path))
+    async def _sync_parents(self, directories: Sequence[str]) -> None:
+        """Bring new directories to the disk: their names are in their parents."""
+        made = set(directories)
+        parents = sorted({parent(path) for path in directories} - made)
+        await self._share.workers.run(self._sync, parents)
 
-    def _make_link(self, link: Link, trash: Trash) -> None:
-        mark = self._local.state(link.path)
-        self._share.staging.replace_link(link.path, link.entry.target, link.local, trash, expected=mark)
+    def _sync(self, directories: Sequence[str]) -> None:
+        for path in directories:
+            with disk_errors(path):
+                self._share.folder.sync_directory(path)
 
-    def _touch(self, touch: Touch) -> None:
-        """Set time and executable bit, and remember that the content is still what it was."""
+    def _move(self, move: Move) -> ActionRecord:
+        self._trash.move(move.source, move.target, move.entry, self._mark(move.source))
+        stat = self._share.folder.stat(move.target)
+        if stat is not None:
+            self._marks[move.target] = state_mark(stat)
+        return ActionRecord(ActionKind.MOVED, move.target, move.source, mark=self._marks.get(move.target))
+
+    def _discard(self, action: TrashStep) -> ActionRecord:
+        self._trash.remove(action.path, action.entry, self._mark(action.path))
+        return ActionRecord(ActionKind.TRASHED, action.path, kept=self._trash.kept.get(action.path, ""))
+
+    def _make_link(self, link: Link) -> ActionRecord:
+        expected = self._mark(link.path) if link.local is not None else None
+        stat = self._share.staging.replace_link(
+            link.path, link.entry.target, link.local, self._trash, expected=expected
+        )
+        mark = state_mark(stat) if stat is not None else None
+        return ActionRecord(ActionKind.LINKED, link.path, kept=self._trash.kept.get(link.path, ""), mark=mark)
+
+    def _touch(self, touch: Touch) -> ActionRecord:
+        """Set time and executable bit of a file that is as it was."""
         folder = self._share.folder
-        mark = self._local.state(touch.path)
+        mark = self._mark(touch.path)
         stat = folder.stat(touch.path)
         if mark is None or stat is None or state_mark(stat) != mark:
             raise EntryChanged(path=touch.path)
         folder.set_executable(touch.path, touch.entry.executable)
         folder.set_times(touch.path, touch.entry.mtime_ns)
+        return ActionRecord(ActionKind.TOUCHED, touch.path)
+
+    def _finish(self) -> None:
+        """Sync the trash and write the history (blocking)."""
+        try:
+            self._trash.sync()
+        finally:
+            if self.done:
+                moment = self._now.isoformat(timespec="seconds")
+                self._share.store.put_pass(
+                    PassRecord(self._trash.pass_name, moment, self._means.peer, tuple(self.done))
+                )
+
+
+def _path(action: A) -> str:
+    if isinstance(action, str):
+        return action
+    return action.target if isinstance(action, Move) else action.path

@@ -51,10 +51,12 @@ class Channel(Generic[T]):
         self.connection = connection
         self.stream = stream
         self._incoming = incoming
+        self._sending = asyncio.Lock()
 
     async def send(self, message: Message) -> None:
-        """Send one message; waits while the other side does not take what was sent before."""
-        await self.stream.write(frame(message))
+        """Send one message, whole; waits while the other side does not take what was sent before."""
+        async with self._sending:  # a write that waits must not be cut in two by another
+            await self.stream.write(frame(message))
 
     async def receive(self, *, deadline: float | None = None) -> T | None:
         """Return the next message, None when the other side has finished the stream.

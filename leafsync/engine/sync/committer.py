@@ -1,10 +1,14 @@
 """Puts verified files in their places, in groups (DESIGN section 8)."""
 
 import asyncio
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from leafsync.engine.core.index import Index, Problem
-from leafsync.engine.core.plan import Fetch
+from leafsync.engine.core.history import ActionKind, ActionRecord
+from leafsync.engine.core.index import Problem
+from leafsync.engine.core.steps import Fetch
+from leafsync.engine.disk.folder import state_mark
 from leafsync.engine.disk.staging import Commit, SmallFile, Staged, StagedFile
 from leafsync.engine.disk.trash import Trash
 from leafsync.engine.sync.progress import Progress
@@ -21,6 +25,13 @@ GROUPS_AT_ONCE = 2
 """Groups under way: one is written while the next is being filled."""
 
 
+Marks = Callable[[str], int | None]
+"""What stat said of the file at a path when the plan was made."""
+
+Outcome = tuple[Fetch, Exception | None, os.stat_result | None]
+"""A file, why it is not in its place, and what stat says of it there."""
+
+
 @dataclass(slots=True)
 class _Group:
     small: list[tuple[Fetch, bytes | bytearray | None]] = field(default_factory=list)
@@ -35,11 +46,12 @@ class _Group:
 class Committer:
     """Collects finished files and commits them group by group, off the loop. Close it in any case."""
 
-    def __init__(self, share: Share, local: Index, trash: Trash, progress: Progress) -> None:
-        """Commit into `share`; `local` is the index that the plan was made from."""
+    def __init__(self, share: Share, mark: Marks, trash: Trash, progress: Progress) -> None:
+        """Commit into `share`; `mark` says what stat said of the files that the plan saw."""
         self.problems: list[Problem] = []
+        self.done: list[ActionRecord] = []
         self._share = share
-        self._local = local
+        self._mark = mark
         self._trash = trash
         self._progress = progress
         self._group = _Group()
@@ -98,18 +110,25 @@ class Committer:
             return
         finally:
             self._slots.release()
-        for fetch, outcome in outcomes:
-            self._progress.finish(fetch.path, done=outcome is None)
-            if isinstance(outcome, DiskFull):
-                self._failure = self._failure or outcome
-            elif outcome is not None:
-                self.problems.append(Problem(fetch.path, str(outcome)))
+        for fetch, error, stat in outcomes:
+            self._progress.finish(fetch.path, done=error is None)
+            if error is None:
+                self.done.append(self._record(fetch, stat))
+            elif isinstance(error, DiskFull):
+                self._failure = self._failure or error
+            else:
+                self.problems.append(Problem(fetch.path, str(error)))
 
-    def _write(self, group: _Group) -> list[tuple[Fetch, Exception | None]]:
+    def _record(self, fetch: Fetch, stat: os.stat_result | None) -> ActionRecord:
+        kind = ActionKind.CREATED if fetch.local is None else ActionKind.REPLACED
+        mark = state_mark(stat) if stat is not None else None
+        return ActionRecord(kind, fetch.path, kept=self._trash.kept.get(fetch.path, ""), mark=mark)
+
+    def _write(self, group: _Group) -> list[Outcome]:
         """Stage what is small and commit all of it (blocking)."""
         staging = self._share.staging
         commits = [self._item(fetch, staged) for fetch, staged in group.large]
-        outcomes: list[tuple[Fetch, Exception | None]] = []
+        outcomes: list[Outcome] = []
         fetches = [fetch for fetch, _staged in group.large]
         for (fetch, _data), staged in zip(
             group.small,
@@ -117,14 +136,14 @@ class Committer:
             strict=True,
         ):
             if isinstance(staged, Exception):
-                outcomes.append((fetch, staged))
+                outcomes.append((fetch, staged, None))
             else:
                 fetches.append(fetch)
                 commits.append(self._item(fetch, staged))
         committed = staging.commit(commits, self._trash)
-        outcomes += [(fetch, done.error) for fetch, done in zip(fetches, committed, strict=True)]
+        outcomes += [(fetch, done.error, done.stat) for fetch, done in zip(fetches, committed, strict=True)]
         return outcomes
 
     def _item(self, fetch: Fetch, staged: Staged | StagedFile) -> Commit:
-        expected = self._local.state(fetch.path) if fetch.local is not None else None
+        expected = self._mark(fetch.path) if fetch.local is not None else None
         return Commit(fetch.path, fetch.entry, staged, expected=expected, local=fetch.local)

@@ -1,8 +1,7 @@
-"""The pulling side of one connection: HELLO, then passes that make this folder like the other one."""
+"""The connecting side of one connection: what it asks the serving device, and what it makes of the answers."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index, Kind
@@ -12,27 +11,30 @@ from leafsync.engine.core.messages import (
     MAX_FRAME,
     MAX_ITEMS,
     PROTOCOL_VERSION,
+    Changed,
+    ChangeRequest,
     CloseCode,
     ControlReply,
     Digest,
     DigestRequest,
     Hello,
+    Hint,
     Listing,
     ListRequest,
+    Refusal,
+    Unready,
     Welcome,
     control_replies,
 )
 from leafsync.engine.core.names import join
-from leafsync.engine.core.options import ConnectOptions
-from leafsync.engine.core.plan import plan_pull
-from leafsync.engine.core.status import PassState, PassSummary
+from leafsync.engine.core.steps import Steps
 from leafsync.engine.net.connection import Connection
-from leafsync.engine.sync.apply import Application
-from leafsync.engine.sync.channel import REPLY_DEADLINE, SCAN_DEADLINE, Channel, patiently, violated
+from leafsync.engine.sync.changes import pages, to_changes
+from leafsync.engine.sync.channel import REPLY_DEADLINE, SCAN_DEADLINE, Channel, Throttle, patiently, violated
 from leafsync.engine.sync.progress import Progress
-from leafsync.engine.sync.share import Share
+from leafsync.engine.sync.sender import Offer, Sender
 from leafsync.engine.sync.tasks import task_group
-from leafsync.errors import VersionMismatch
+from leafsync.errors import FolderUnready, StreamReset, StreamStopped, VersionMismatch
 
 HELLO_DEADLINE = 10.0
 """Seconds for the answer to HELLO, which needs no work on the other side."""
@@ -41,29 +43,22 @@ REQUEST_BYTES = MAX_FRAME // 2
 """Bytes of paths in one LIST, well below the frame's cap."""
 
 MAX_LISTED_TEXT = 256 << 20
-"""Characters of names and link targets that one pass takes in (fault case 42)."""
+"""Characters of names and targets that a server may list in one pass (fault case 42)."""
 
 
-class Puller:
-    """Passes over one connection."""
+class Client:
+    """The conversation with one serving device."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        share: Share,
-        options: ConnectOptions,
-        *,
-        device_name: str,
-        on_state: Callable[[PassState, Progress], None],
-    ) -> None:
-        """Pull into `share`; `on_state` is told what the pass does whenever that changes."""
-        self.peer_name = ""
+    def __init__(self, connection: Connection, *, device_name: str, rate_mbps: float | None = None) -> None:
+        """Talk over `connection` as `device_name`."""
+        self.welcome: Welcome
+        """What the other side said of itself, after `greet`."""
+        self.round_trips = 0
+        self.hinted = False
+        """Whether the other side's folder has changed since its last digest."""
         self._connection = connection
-        self._share = share
-        self._options = options
         self._device_name = device_name
-        self._on_state = on_state
-        self._round_trips = 0
+        self._throttle = Throttle(rate_mbps, lambda: connection.bytes_sent)
         self._listed_entries = self._listed_text = 0
         self._control: Channel[ControlReply]
 
@@ -77,7 +72,7 @@ class Puller:
         await self._control.send(
             Hello([PROTOCOL_VERSION], list(FEATURES), self._device_name, f"leafsync {__version__}")
         )
-        welcome = await self._control.receive(deadline=HELLO_DEADLINE)
+        welcome = await self._reply(HELLO_DEADLINE)
         if not isinstance(welcome, Welcome):
             raise violated(self._connection, "it did not answer HELLO with WELCOME")
         if welcome.version != PROTOCOL_VERSION:
@@ -87,85 +82,72 @@ class Puller:
                 theirs=f"version {welcome.version}",
                 ours=f"version {PROTOCOL_VERSION}",
             )
-        self.peer_name = welcome.name
+        self.welcome = welcome
 
-    async def run_pass(self) -> PassSummary:
-        """Do one pass: compare, plan, bring what is missing, and say what was done.
+    async def _reply(self, deadline: float | None) -> ControlReply | None:
+        """Return the next answer; hints may come before it."""
+        while isinstance(reply := await self._control.receive(deadline=deadline), Hint):
+            self.hinted = True
+        return reply
 
-        Raises Unreachable, IntegrityFailed or DiskFailed when it could not be done to the end.
+    async def wait_for_hint(self) -> None:
+        """Return when the other side's folder has changed. May be cancelled; nothing else may be asked meanwhile."""
+        while not self.hinted:
+            if not isinstance(await self._control.receive(), Hint):
+                raise violated(self._connection, "it answered what was not asked")
+            self.hinted = True
+
+    # Comparing
+
+    async def digest(self, only: str) -> Digest:
+        """Return the digest of the other side's folder, or of the path `only` of it, as it is now.
+
+        Raises FolderUnready when that folder cannot be used now.
         """
-        started = time.monotonic()
-        self._round_trips = 0
+        self.hinted = False
         self._listed_entries = self._listed_text = 0
-        connection = self._connection
-        progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
-        self._on_state(PassState.SCANNING, progress)
-        async with task_group() as tasks:
-            asking = tasks.create_task(self._digest())
-            scanning = tasks.create_task(self._share.scan())
-        remote, scan = asking.result(), scanning.result()
-        local = scan.index.only(self._options.file) if self._options.file else scan.index
-        application = Application(connection, self._share, local, progress, self._options)
-        check = ListingCheck()
-        if remote.digest != local.digest:
-            self._on_state(PassState.COMPARING, progress)
-            listings = await self._listings(local, remote, check)
-            plan = plan_pull(
-                local,
-                listings,
-                mirror=self._options.mirror,
-                allow_deletes=self._options.allow_deletes,
-                ignored=scan.ignore.ignored,
-                folds_names=self._share.folder.folds_names,
-            )
-            self._on_state(PassState.TRANSFERRING, progress)
-            await application.carry_out(plan, now=datetime.now().astimezone())
-        problems = [*local.problems, *check.problems, *application.problems]
-        self._on_state(PassState.IN_SYNC, progress)
-        return PassSummary(
-            totals=progress.totals,
-            seconds=time.monotonic() - started,
-            directories=application.directories,
-            links=application.links,
-            touched=application.touched,
-            trashed=tuple(application.trashed),
-            held=tuple(application.held),
-            problems=tuple((problem.path, problem.reason) for problem in problems),
-            remote_problems=remote.problems,
-            round_trips=self._round_trips,
-        )
-
-    async def _digest(self) -> Digest:
-        await self._control.send(DigestRequest(self._options.file))
-        self._round_trips += 1
-        reply = await self._control.receive(deadline=SCAN_DEADLINE)
+        await self._control.send(DigestRequest(only))
+        self.round_trips += 1
+        reply = await self._reply(SCAN_DEADLINE)
+        if isinstance(reply, Unready):
+            raise FolderUnready(peer=self._connection.address, reason=reply.reason)
         if not isinstance(reply, Digest):
             raise violated(self._connection, "it did not answer DIGEST")
         return reply
 
-    async def _listings(self, local: Index, remote: Digest, check: ListingCheck) -> dict[str, Sequence[Entry]]:
-        """Ask for the directories that differ, all of one level per round trip (DESIGN section 4)."""
+    async def listings(
+        self, local: Index, remote: Digest, known: Mapping[str, tuple[bytes, Sequence[Entry]]], check: ListingCheck
+    ) -> dict[str, Sequence[Entry]]:
+        """Return the listing of every directory that differs from the local one.
+
+        All directories of one level are asked for in one round trip (DESIGN section 4). `known` has the digest and
+        listing of directories as they were agreed on: what still has that digest need not be asked for.
+        """
         listings: dict[str, Sequence[Entry]] = {}
         level = {"": remote.digest}
         while level:
-            self._round_trips += 1
-            received = await self._level(list(level))
+            unknown = {path: digest for path, digest in level.items() if known.get(path, (b"",))[0] != digest}
+            received = await self._level(unknown, check) if unknown else {}
             below: dict[str, bytes] = {}
-            for (path, digest), entries in zip(level.items(), received, strict=True):
-                try:
-                    listings[path] = check.directory(path, entries, digest)
-                except ListingMalformed as error:
-                    raise violated(self._connection, str(error)) from error
+            for path in level:
+                listings[path] = received[path] if path in received else known[path][1]
                 below |= _differing(local, path, listings[path])
             level = below
         return listings
 
-    async def _level(self, paths: Sequence[str]) -> list[list[Entry]]:
-        """Ask for all `paths` while reading the answers: neither side ever waits for the other to read."""
+    async def _level(self, directories: Mapping[str, bytes], check: ListingCheck) -> dict[str, list[Entry]]:
+        """Ask for all directories while reading the answers: neither side ever waits for the other to read."""
+        self.round_trips += 1
         async with task_group() as tasks:
-            tasks.create_task(self._ask(paths))
-            answers = tasks.create_task(self._read(len(paths)))
-        return answers.result()
+            tasks.create_task(self._ask(list(directories)))
+            reading = tasks.create_task(self._read(len(directories)))
+        listed = {}
+        for (path, digest), entries in zip(directories.items(), reading.result(), strict=True):
+            try:
+                listed[path] = check.directory(path, entries, digest)
+            except ListingMalformed as error:
+                raise violated(self._connection, str(error)) from error
+        return listed
 
     async def _ask(self, paths: Sequence[str]) -> None:
         for batch in _requests(paths):
@@ -177,7 +159,7 @@ class Puller:
             entries: list[Entry] = []
             last = False
             while not last:
-                page = await patiently(self._connection, lambda: self._control.receive(deadline=REPLY_DEADLINE))
+                page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
                 if not isinstance(page, Listing) or not (page.last or page.entries):
                     raise violated(self._connection, "it did not answer LIST")
                 self._count(page.entries)
@@ -192,6 +174,54 @@ class Puller:
         self._listed_text += sum(len(entry.name) + len(entry.target) for entry in entries)
         if self._listed_entries > MAX_ENTRIES or self._listed_text > MAX_LISTED_TEXT:
             raise violated(self._connection, "it lists more than a folder may hold")
+
+    # Changing
+
+    async def change(self, steps: Steps, offer: Callable[[], Offer], progress: Progress) -> list[Refusal]:
+        """Have `steps` carried out on the other side, which takes content from `offer`; return what was not done.
+
+        Raises Unreachable or IntegrityFailed.
+        """
+        self.round_trips += 1
+        async with task_group() as tasks:
+            accepting = tasks.create_task(self._accept(tasks, offer, progress))
+            for changes, last in pages(to_changes(steps)):
+                await self._control.send(ChangeRequest(changes, last))
+            refusals = await self._refusals()
+            accepting.cancel()
+        return refusals
+
+    async def _accept(self, tasks: asyncio.TaskGroup, offer: Callable[[], Offer], progress: Progress) -> None:
+        while True:
+            stream = await self._connection.accept_stream()
+            sender = Sender(self._connection, stream, self._throttle, progress)
+            tasks.create_task(_serve(sender, offer))
+
+    async def _refusals(self) -> list[Refusal]:
+        """Read what was not done; the other side owes it once it has all content, which may take its time."""
+        refusals: list[Refusal] = []
+        last = False
+        while not last:
+            page = await patiently(self._connection, lambda: self._reply(CHANGE_DEADLINE))
+            if not isinstance(page, Changed) or not (page.last or page.refusals):
+                raise violated(self._connection, "it did not answer CHANGE")
+            refusals += page.refusals
+            last = page.last
+            if len(refusals) > 2 * MAX_ENTRIES:
+                raise violated(self._connection, "it refuses more than was asked for")
+        return refusals
+
+
+CHANGE_DEADLINE = 300.0
+"""Seconds in which the other side must move or say something while it changes its folder: a slow disk may have to
+flush gigabytes before it does."""
+
+
+async def _serve(sender: Sender, offer: Callable[[], Offer]) -> None:
+    try:
+        await sender.run(offer)
+    except (StreamReset, StreamStopped):
+        sender.give_up()  # as the other device did; what it does not have it says in its answer
 
 
 def _differing(local: Index, path: str, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:

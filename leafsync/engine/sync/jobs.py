@@ -1,12 +1,11 @@
 """Jobs: a folder being served, a folder being kept like another one. They own connections and outlive them."""
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
 from leafsync.engine.core.backoff import backoff
@@ -36,19 +35,20 @@ from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.endpoint import Endpoint, connect, listen
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.limits import Limits
-from leafsync.engine.net.trust import TrustStore
+from leafsync.engine.net.trust import Permission, TrustStore
 from leafsync.engine.sync.channel import close_after
-from leafsync.engine.sync.connect import Puller
+from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.passes import Passes
 from leafsync.engine.sync.policy import ConnectPolicy, Pin, ServePolicy
 from leafsync.engine.sync.progress import Progress
-from leafsync.engine.sync.serve import Session, ended_well
+from leafsync.engine.sync.serve import Session, Terms, ended_well
 from leafsync.engine.sync.share import Share
-from leafsync.errors import DiskFailed, LeafSyncError, PeerClosed, RefusedByPeer, Unreachable, VersionMismatch
+from leafsync.errors import DiskFailed, FolderIdentityLost, LeafSyncError, PeerClosed, RefusedByPeer, Unreachable, VersionMismatch
 
 logger = logging.getLogger("leafsync.jobs")
 
-PASS_INTERVAL = 5.0
-"""Seconds between two passes of a running connection: a pass with nothing to do costs one round trip and a scan."""
+PASS_INTERVAL = 30.0
+"""Most seconds between two passes of a running connection: covers what watchers and hints missed, for one round trip."""
 
 FIRST_RETRY = 1.0
 """Seconds before the first attempt to connect again; each further one waits twice as long."""
@@ -118,6 +118,14 @@ class Job(ABC):
     async def _run(self) -> PassSummary | None:
         """Do the work; cancelled to stop."""
 
+    def _watch_folder(self) -> None:
+        """Watch the folder, and tell what the user should know of it."""
+        share = self._context.share
+        share.warn = lambda sentence: self._tell(Warned(self.id, sentence))
+        if share.lost is not None:
+            share.warn(share.lost)
+        share.watch()
+
     def _tell(self, event: Event) -> None:
         self.version += 1
         self._context.on_event(event)
@@ -156,6 +164,7 @@ class ServeJob(Job):
             on_refused=self._refused,
             limits=limits_for(options.rate_mbps),
         )
+        self._watch_folder()
         await super().start()
         self._tell(
             ServeStarted(
@@ -175,7 +184,7 @@ class ServeJob(Job):
             folder=self._context.share.folder.path,
             port=self._endpoint.port,
             addresses=tuple(self._endpoint.addresses()),
-            read_only=True,
+            read_only=self._options.read_only,
             peers=tuple(
                 _peer_status(connection, self._name_of(connection, session), session.activity)
                 for connection, (session, _task) in self._sessions.items()
@@ -214,13 +223,15 @@ class ServeJob(Job):
 
     def _accept(self, connection: Connection) -> None:
         options = self._options
-        session = Session(
-            connection,
-            self._context.share,
-            device_name=self._context.device_name,
+        device = self._context.trust.get(connection.peer_fingerprint)
+        reads_only = device is not None and device.permission is Permission.READ
+        terms = Terms(
+            self._context.device_name,
             only=options.file,
             rate_mbps=options.rate_mbps,
+            writable=not options.read_only and not reads_only,
         )
+        session = Session(connection, self._context.share, terms)
         task = asyncio.create_task(self._serve(connection, session), name=f"leafsync session {connection.address}")
         self._sessions[connection] = (session, task)
 
@@ -306,6 +317,14 @@ class ConnectJob(Job):
             self._reason = ""
             self._enter(PassState.CONNECTING, None)
 
+    async def start(self) -> None:
+        """Begin; raises FolderIdentityLost when the folder here is not the one it was."""
+        if self._context.share.lost is not None:
+            raise FolderIdentityLost(path=self._context.share.folder.path)
+        if not (self._options.once or self._options.dry_run):
+            self._watch_folder()
+        await super().start()
+
     def _backoff(self) -> Iterator[float]:
         return backoff(FIRST_RETRY, LAST_RETRY, secrets.SystemRandom().random)
 
@@ -344,26 +363,64 @@ class ConnectJob(Job):
         try:
             await self._keep_pin(policy.pin(fingerprint), fingerprint, address=hint, hint=hint)
             policy.written()
-            puller = Puller(connection, context.share, options, device_name=context.device_name, on_state=self._enter)
-            await puller.greet()
+            client = Client(connection, device_name=context.device_name, rate_mbps=options.rate_mbps)
+            await client.greet()
             device = context.trust.get(fingerprint)
-            self._peer_name = device.name if device else puller.peer_name
+            self._peer_name = device.name if device else client.welcome.name
             self._tell(PeerConnected(self.id, fingerprint, self._peer_name, hint))
+            names = (context.device_name, self._peer_name)
+            passes = Passes(connection, client, context.share, options, names=names, on_state=self._enter)
             while True:
-                summary = await puller.run_pass()
+                summary = await passes.run()
                 self._passed = True
                 self._tell(PassFinished(self.id, summary))
-                if options.once:
+                if options.once or options.dry_run:
                     return summary
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PASS_INTERVAL):
-                        await connection.wait_closed()
+                await self._until_needed(client, passes)
                 policy.authorize(fingerprint)  # it may have been taken out of the trust store meanwhile
         except LeafSyncError as error:
             close_after(connection, error)
             raise
         finally:
             connection.close(CloseCode.DONE)
+
+
+    async def _until_needed(self, client: Client, passes: Passes) -> None:
+        """Wait until a pass would find something: an edit here, a hint from there, or the interval is over.
+
+        Events of what a pass itself wrote lead to a look here, not to a pass: the state decides, not the event.
+        """
+        share = self._context.share
+        edited = asyncio.Event()
+        share.listeners.add(edited.set)
+        try:
+            async with asyncio.timeout(PASS_INTERVAL):
+                while not client.hinted:
+                    await _first_of(edited.wait(), client.wait_for_hint())
+                    if edited.is_set():
+                        edited.clear()
+                        scan = await share.scan(fresh=False)
+                        index = scan.index.only(self._options.file) if self._options.file else scan.index
+                        if index.digest != passes.agreed:
+                            return
+        except TimeoutError:
+            return
+        finally:
+            share.listeners.discard(edited.set)
+
+
+async def _first_of(*waits: Coroutine[None, None, object]) -> None:
+    """Wait until one of them ends; raise what it raises, end the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _peer_status(connection: Connection, name: str, activity: str) -> PeerStatus:

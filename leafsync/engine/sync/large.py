@@ -9,7 +9,8 @@ from leafsync.engine.core.bitmap import ranges
 from leafsync.engine.core.index import Index, Kind
 from leafsync.engine.core.merkle import chunk_length, chunk_sources, leaf_at, zero_leaf
 from leafsync.engine.core.messages import MAX_ITEMS, ChunkRange
-from leafsync.engine.core.plan import Fetch
+from leafsync.engine.core.steps import Fetch
+from leafsync.engine.disk.reuse import find_chunks
 from leafsync.engine.disk.staging import ChunkMismatch, StagedFile
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
@@ -53,6 +54,7 @@ class LargeFile:
         self._count(await run(self._staged.recheck, leaves, self._share.workers.hasher))
         self._count(await run(self._fill_holes, self._staged))
         await self._copy_old_version(self._staged)
+        await self._copy_known_chunks(self._staged)
 
     def _count(self, size: int) -> None:
         if size:
@@ -81,13 +83,37 @@ class LargeFile:
             return  # what cannot be taken from here is fetched
         try:
             sources = chunk_sources(old_leaves, self._leaves)
-            useful = [index for index in staged.bitmap.missing() if index in sources]
-            async with task_group() as copies:
-                for start in range(0, len(useful), COPY_BATCH):
-                    batch = {index: sources[index] for index in useful[start : start + COPY_BATCH]}
-                    copies.create_task(self._copy(staged, descriptor, batch))
+            useful = {index: sources[index] for index in staged.bitmap.missing() if index in sources}
+            await self._copy_all(staged, descriptor, useful)
         finally:
             await run(os.close, descriptor)
+
+    async def _copy_known_chunks(self, staged: StagedFile) -> None:
+        """Take chunks that any other file of the folder has."""
+        run = self._share.workers.run
+        missing = {leaf_at(self._leaves, index): index for index in staged.bitmap.missing()}
+        if not missing:
+            return
+        found = await run(find_chunks, self._share.store, self._local, missing)
+        by_path: dict[str, dict[int, int]] = {}
+        for leaf, (path, number) in found.items():
+            by_path.setdefault(path, {})[missing[leaf]] = number
+        for path, sources in by_path.items():
+            try:
+                descriptor = await self._share.workers.obtain(lambda at=path: self._share.folder.open_file(at), os.close)
+            except (OSError, LeafSyncError):
+                continue  # it was removed meanwhile; what it had is fetched
+            try:
+                await self._copy_all(staged, descriptor, sources)
+            finally:
+                await run(os.close, descriptor)
+
+    async def _copy_all(self, staged: StagedFile, descriptor: int, sources: Mapping[int, int]) -> None:
+        wanted = list(sources)
+        async with task_group() as copies:
+            for start in range(0, len(wanted), COPY_BATCH):
+                batch = {index: sources[index] for index in wanted[start : start + COPY_BATCH]}
+                copies.create_task(self._copy(staged, descriptor, batch))
 
     async def _copy(self, staged: StagedFile, descriptor: int, sources: Mapping[int, int]) -> None:
         copied = await self._share.workers.run(staged.copy_chunks, descriptor, sources, self._leaves)

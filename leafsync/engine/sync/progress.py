@@ -19,10 +19,11 @@ class Progress:
         self.bytes_done = 0
         self.fetched = 0
         self.reused = 0
+        self.sent = 0
         self.version = 0
 
     def expect(self, files: int, size: int) -> None:
-        """Add what a plan brings here: `files` files of `size` bytes together."""
+        """Add what a plan moves: `files` files of `size` bytes together."""
         self.files += files
         self.bytes += size
         self.version += 1
@@ -40,6 +41,23 @@ class Progress:
             self.fetched += size
         else:
             self.reused += size
+        self.version += 1
+
+    def send(self, path: str, size: int, count: int) -> None:
+        """Count `count` bytes sent of the file at `path`, which has `size`."""
+        sending = self._active.setdefault(path, [size, 0])
+        sending[1] += count
+        self.sent += count
+        self.bytes_done += count
+        if sending[1] >= size:
+            del self._active[path]
+        self.version += 1
+
+    def settle(self, files: int, size: int) -> None:
+        """Take `files` files of `size` bytes for done: the other side has them, sent or not."""
+        self.files_done += files
+        self.bytes_done += size - self.sent
+        self._active.clear()
         self.version += 1
 
     def finish(self, path: str, *, done: bool) -> None:
@@ -62,6 +80,7 @@ class Progress:
             bytes_done=self.bytes_done,
             fetched=self.fetched,
             reused=self.reused,
+            sent=self.sent,
             wire_in=wire_in - self._wire_at_start[0],
             wire_out=wire_out - self._wire_at_start[1],
         )

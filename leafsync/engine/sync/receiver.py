@@ -5,11 +5,12 @@ received, so there is no round trip per file. A file of several chunks is asked 
 here already (staged by an earlier run, in the old version, holes) is taken from here, and only the rest is fetched.
 """
 
+import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from leafsync.engine.core.index import Index, Problem
+from leafsync.engine.core.index import Entry, Index, Problem
 from leafsync.engine.core.merkle import (
     CHUNK_SIZE,
     EMPTY_ROOT,
@@ -33,7 +34,8 @@ from leafsync.engine.core.messages import (
     Leaves,
     data_replies,
 )
-from leafsync.engine.core.plan import Fetch
+from leafsync.engine.core.steps import Fetch
+from leafsync.engine.disk.reuse import find_files
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.channel import REPLY_DEADLINE, SLICE, Channel, Throttle, patiently, violated
 from leafsync.engine.sync.committer import Committer
@@ -41,7 +43,7 @@ from leafsync.engine.sync.large import LargeFile
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
-from leafsync.errors import DiskFailed, DiskFull, RootMismatch
+from leafsync.errors import DiskFailed, DiskFull, LeafSyncError, RootMismatch
 
 WINDOW = 8 << 20
 """Bytes asked for and not yet received, for each stream: more than a gigabit link holds in 50 ms."""
@@ -100,14 +102,29 @@ class Receiver:
         Files that cannot be had become problems, the rest goes on. Raises ConnectionLost, PeerStalled,
         ProtocolViolated, RootMismatch or DiskFull; what was verified until then is kept.
         """
+        twins = await self.share.workers.run(find_files, self.local, {fetch.entry.hash for fetch in fetches})
         for fetch in fetches:
             if fetch.entry.hash == EMPTY_ROOT:
                 await self.committer.add_small(fetch, b"")
-            else:
+            elif not await self._copied(fetch, twins.get(fetch.entry.hash)):
                 self.queue.append(fetch)
         async with task_group() as workers:
             for _number in range(min(streams, len(self.queue))):
                 workers.create_task(_Worker(self).run())
+
+    async def _copied(self, fetch: Fetch, twin: str | None) -> bool:
+        """Take a file of one chunk from a file of this folder that has the same content, if it still has."""
+        if twin is None or chunk_count(fetch.entry.size) != 1:
+            return False
+        try:
+            data = await self.share.workers.run(_read_small, self.share, twin, fetch.entry)
+        except (OSError, LeafSyncError):
+            return False
+        if data is None:
+            return False
+        self.progress.add(fetch.path, len(data), fetched=False)
+        await self.committer.add_small(fetch, data)
+        return True
 
     def failed(self, fetch: Fetch, reason: str) -> None:
         """Note that `fetch` could not be had."""
@@ -158,8 +175,8 @@ class _Worker:
         entry = fetch.entry
         chunks = chunk_count(entry.size)
         if chunks == 1:
-            return _Asked(fetch, FetchItem(fetch.path, entry.size, entry.hash, [(0, 1)]), entry.size)
-        item = FetchItem(fetch.path, entry.size, entry.hash, [], leaves=True)
+            return _Asked(fetch, FetchItem(_source(fetch), entry.size, entry.hash, [(0, 1)]), entry.size)
+        item = FetchItem(_source(fetch), entry.size, entry.hash, [], leaves=True)
         large = LargeFile(fetch, self._receiver.share, self._receiver.local, self._receiver.progress)
         return _Asked(fetch, item, chunks * HASH_SIZE, large)
 
@@ -228,7 +245,7 @@ class _Worker:
             return
         entry = asked.fetch.entry
         size = sum(count for _first, count in wanted) * CHUNK_SIZE
-        item = FetchItem(asked.fetch.path, entry.size, entry.hash, wanted)
+        item = FetchItem(_source(asked.fetch), entry.size, entry.hash, wanted)
         await self._ask_more(_Asked(asked.fetch, item, size, large, asked.again))
 
     async def _receive_chunks(self, asked: _Asked, large: LargeFile) -> None:
@@ -292,3 +309,19 @@ class _Worker:
         if not isinstance(reply, Abort):
             raise violated(self._connection, "it answered a request with something else")
         self._receiver.failed(fetch, ABORTED[reply.reason])
+
+
+def _source(fetch: Fetch) -> str:
+    """Return where the content is on the other side."""
+    return fetch.source or fetch.path
+
+
+def _read_small(share: Share, path: str, entry: Entry) -> bytes | None:
+    """Return the content of the file at `path` if it is that of `entry` (blocking)."""
+    descriptor = share.folder.open_file(path)
+    try:
+        data = os.pread(descriptor, entry.size + 1, 0)
+    finally:
+        os.close(descriptor)
+    matches = len(data) == entry.size and file_root(entry.size, leaf_hash(data)) == entry.hash
+    return data if matches else None

@@ -27,6 +27,7 @@ from leafsync.engine.disk.folder import state_mark
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.streams import Stream
 from leafsync.engine.sync.channel import SLICE, Channel, Throttle, violated
+from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.errors import LeafSyncError
 
@@ -124,8 +125,11 @@ class Source:
 class Sender:
     """Sends what is asked for on one stream, in the order asked."""
 
-    def __init__(self, connection: Connection, stream: Stream, throttle: Throttle) -> None:
-        """Answer on `stream`."""
+    def __init__(
+        self, connection: Connection, stream: Stream, throttle: Throttle, progress: Progress | None = None
+    ) -> None:
+        """Answer on `stream`; `progress` counts what is sent."""
+        self._progress = progress
         self._channel = Channel(connection, stream, data_requests)
         self._connection = connection
         self._stream = stream
@@ -165,6 +169,8 @@ class Sender:
     async def _send_small(self, offer: Offer, items: Sequence[FetchItem]) -> None:
         for batch in _batches(items):
             await self._write(await offer.share.workers.run(_small_answers, offer, batch))
+            for item in batch:
+                self._count(item, item.size)
 
     async def _send_large(self, offer: Offer, item: FetchItem) -> None:
         run = offer.share.workers.run
@@ -197,8 +203,13 @@ class Sender:
                     return
                 index, task = reading.popleft()
                 await self._write(_chunk(index, await task))
+                self._count(item, chunk_length(item.size, index))
         finally:
             await asyncio.gather(*(task for _index, task in reading), return_exceptions=True)
+
+    def _count(self, item: FetchItem, size: int) -> None:
+        if self._progress is not None:
+            self._progress.send(item.path, item.size, size)
 
     async def _write(self, data: bytes | bytearray) -> None:
         if not self._throttle.active:

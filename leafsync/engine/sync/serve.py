@@ -1,28 +1,41 @@
-"""The serving side of one connection: HELLO, the folder's digest, listings, and content on data streams."""
+"""The serving side of one connection: HELLO, the folder's digest, listings, content on data streams, and changes."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index
+from leafsync.engine.core.listing import MAX_ENTRIES
 from leafsync.engine.core.messages import (
     FEATURES,
     MAX_FRAME,
     MAX_ITEMS,
     PROTOCOL_VERSION,
+    Changed,
+    ChangeRequest,
     CloseCode,
     ControlRequest,
     Digest,
     DigestRequest,
     Hello,
+    Hint,
     Listing,
     ListRequest,
+    Refusal,
+    RefusalKind,
+    Unready,
     Welcome,
     control_requests,
 )
 from leafsync.engine.core.names import path_problem
+from leafsync.engine.core.plan import never
 from leafsync.engine.net.connection import Connection
-from leafsync.engine.sync.channel import Channel, Throttle, violated
+from leafsync.engine.sync.apply import Application, Means
+from leafsync.engine.sync.changes import ChangeMalformed, Ignored, Receipt, refusal
+from leafsync.engine.sync.channel import REPLY_DEADLINE, Channel, Throttle, violated
+from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer, Sender
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
@@ -38,27 +51,37 @@ ENTRY_BYTES = 72
 """Bytes of an entry on the wire beside its name and target: hash, numbers and their headers."""
 
 
-class Session:
-    """One connected device that reads from a share."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a device is served."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        share: Share,
-        *,
-        device_name: str,
-        only: str = "",
-        rate_mbps: float | None = None,
-    ) -> None:
-        """Serve `share`, or the path `only` of it, over `connection`."""
+    device_name: str
+    """What this device calls itself."""
+    only: str = ""
+    """The path of the folder that is offered, "" for all of it."""
+    rate_mbps: float | None = None
+    writable: bool = False
+    """Whether the other device may change the folder."""
+
+
+class Session:
+    """One connected device that reads from a share, and changes it where it may."""
+
+    def __init__(self, connection: Connection, share: Share, terms: Terms) -> None:
+        """Serve `share` over `connection`."""
         self.peer_name = ""
         self.activity = "connecting"
         self._connection = connection
         self._share = share
-        self._device_name = device_name
-        self._only = only
-        self._throttle = Throttle(rate_mbps, lambda: connection.bytes_sent)
+        self._terms = terms
+        self._throttle = Throttle(terms.rate_mbps, lambda: connection.bytes_sent)
         self._offer = Offer(share, Index({"": ()}))
+        self._ignored: Ignored = never
+        self._only = ""
+        self._shown: bytes | None = None
+        """The digest that the other device knows, None while it is about to ask."""
+        self._first = True
+        self._dirty = asyncio.Event()
 
     async def run(self, on_hello: Callable[[], None]) -> None:
         """Serve until the other device ends the connection, which is the good end: `ConnectionLost` and the like.
@@ -75,10 +98,15 @@ class Session:
         await self._greet(control)
         on_hello()
         self.activity = "connected"
-        async with task_group() as tasks:
-            streams = tasks.create_task(self._accept(tasks))
-            await self._answer(control)
-            streams.cancel()
+        self._share.listeners.add(self._dirty.set)
+        try:
+            async with task_group() as tasks:
+                background = [tasks.create_task(self._accept(tasks)), tasks.create_task(self._hint(control))]
+                await self._answer(control)
+                for task in background:
+                    task.cancel()
+        finally:
+            self._share.listeners.discard(self._dirty.set)
 
     async def _greet(self, control: Channel[ControlRequest]) -> None:
         hello = await control.receive(deadline=HELLO_DEADLINE)
@@ -89,8 +117,18 @@ class Session:
             theirs = "version " + ", ".join(str(version) for version in hello.versions)
             raise VersionMismatch(peer=self._connection.address, theirs=theirs, ours=f"version {PROTOCOL_VERSION}")
         self.peer_name = hello.name
-        features = [feature for feature in FEATURES if feature in hello.features]
-        await control.send(Welcome(PROTOCOL_VERSION, features, self._device_name, f"leafsync {__version__}"))
+        await control.send(
+            Welcome(
+                PROTOCOL_VERSION,
+                [feature for feature in FEATURES if feature in hello.features],
+                self._terms.device_name,
+                f"leafsync {__version__}",
+                self._share.identity,
+                self._terms.writable,
+            )
+        )
+
+    # Content
 
     async def _accept(self, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -107,6 +145,8 @@ class Session:
         finally:
             self.activity = "connected"
 
+    # Control
+
     async def _answer(self, control: Channel[ControlRequest]) -> None:
         while (request := await control.receive()) is not None:
             match request:
@@ -115,19 +155,46 @@ class Session:
                 case ListRequest():
                     for path in request.paths:
                         await self._list(control, path)
+                case ChangeRequest():
+                    await self._change(control, request)
                 case _:
                     raise violated(self._connection, "it said HELLO twice")
 
-    async def _digest(self, request: DigestRequest) -> Digest:
+    async def _digest(self, request: DigestRequest) -> Digest | Unready:
         if path_problem(request.only):
             raise violated(self._connection, "it asked for a path that cannot be")
+        if self._share.lost is not None:
+            return Unready(self._share.lost)
         self.activity = "scanning"
-        index = (await self._share.scan()).index
-        for only in (self._only, request.only):
-            index = index.only(only) if only else index
-        self._offer = Offer(self._share, index)
+        self._dirty.clear()
+        self._only = request.only
+        # The first digest of a session misses nothing; later ones may trail an edit by what the watcher takes, and a
+        # hint follows then.
+        scan = await self._share.scan(fresh=self._first)
+        self._first = False
+        index = self._restricted(scan.index)
+        self._offer, self._ignored = Offer(self._share, index), scan.ignore.ignored
+        self._shown = index.digest
         self.activity = "connected"
-        return Digest(index.digest, index.files, index.bytes, len(index.problems))
+        return Digest(index.digest, index.files, index.bytes, len(index.problems), index.entries)
+
+    def _restricted(self, index: Index) -> Index:
+        for only in (self._terms.only, self._only):
+            index = index.only(only) if only else index
+        return index
+
+    async def _hint(self, control: Channel[ControlRequest]) -> None:
+        """Tell the other device when the folder is not any more what it was shown."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            shown = self._shown
+            if shown is None or self._share.lost is not None:
+                continue
+            async with self._share.changing:
+                scan = await self._share.scan(fresh=False)
+            if shown == self._shown != self._restricted(scan.index).digest:
+                await control.send(Hint())
 
     async def _list(self, control: Channel[ControlRequest], path: str) -> None:
         if path not in self._offer.index.directories:
@@ -135,16 +202,64 @@ class Session:
         for entries, last in _pages(self._offer.index.children(path)):
             await control.send(Listing(list(entries), last))
 
+    # Changes
+
+    async def _change(self, control: Channel[ControlRequest], request: ChangeRequest) -> None:
+        receipt = Receipt(self._offer.index, self._ignored)
+        count = len(request.changes)
+        try:
+            receipt.add(request.changes)
+            while not request.last:
+                following = await control.receive(deadline=REPLY_DEADLINE)
+                if not isinstance(following, ChangeRequest):
+                    raise violated(self._connection, "it did not finish its list of changes")
+                request = following
+                count += len(request.changes)
+                if count > 2 * MAX_ENTRIES:
+                    raise violated(self._connection, "it asks for more changes than a folder has entries")
+                receipt.add(request.changes)
+        except ChangeMalformed as error:
+            raise violated(self._connection, str(error)) from error
+        for refusals, last in _refusal_pages(await self._carry_out(receipt)):
+            await control.send(Changed(list(refusals), last))
+
+    async def _carry_out(self, receipt: Receipt) -> list[Refusal]:
+        """Do what was asked; return what was not done. Only one device changes the folder at a time."""
+        if not self._terms.writable or self._share.lost is not None:
+            return [Refusal("", RefusalKind.FAILED, "this device may not change the folder")]
+        connection = self._connection
+        progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
+        means = Means(
+            connection, self._share, self._offer.index, progress, self.peer_name, rate_mbps=self._terms.rate_mbps
+        )
+        self.activity = "receiving"
+        self._shown = None
+        async with self._share.changing:
+            application = Application(means, now=datetime.now().astimezone())
+            await application.carry_out(receipt.steps)
+        self.activity = "connected"
+        return receipt.refusals + [refusal(problem.path, problem.reason) for problem in application.problems]
+
 
 def _pages(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], bool]]:
     """Cut a listing into pages that fit a frame; an empty directory is one empty page."""
     start, size = 0, 0
     for position, entry in enumerate(entries):
-        size += ENTRY_BYTES + 4 * (len(entry.name) + len(entry.target))
-        if position > start and (size > PAGE_BYTES or position - start >= MAX_ITEMS):
+        cost = ENTRY_BYTES + 4 * (len(entry.name) + len(entry.target))
+        if position > start and (size + cost > PAGE_BYTES or position - start >= MAX_ITEMS):
             yield entries[start:position], False
-            start, size = position, ENTRY_BYTES + 4 * (len(entry.name) + len(entry.target))
+            start, size = position, 0
+        size += cost
     yield entries[start:], True
+
+
+def _refusal_pages(refusals: Sequence[Refusal]) -> Iterator[tuple[Sequence[Refusal], bool]]:
+    """Cut refusals into pages that fit a frame: each has a path and a reason of bounded length."""
+    page = PAGE_BYTES // (4 * (4096 + 255))
+    for start in range(0, len(refusals), page):
+        yield refusals[start : start + page], start + page >= len(refusals)
+    if not refusals:
+        yield (), True
 
 
 def ended_well(error: LeafSyncError | None) -> bool:

@@ -2,22 +2,29 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar, cast
 
 from blake3 import blake3
 
-from leafsync.engine.core.index import Index
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.hashing import Hasher
-from leafsync.engine.disk.scan import Scan, scan
+from leafsync.engine.disk.identity import folder_identity
+from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.disk.store import Store
-from leafsync.errors import DiskFailed
+from leafsync.engine.disk.watch import Watcher
+from leafsync.errors import DiskFailed, FolderIdentityLost
+
+logger = logging.getLogger("leafsync.share")
+
+FULL_SCAN_INTERVAL = 3600.0
+"""Seconds between two looks at everything in a watched folder: no watcher sees all there is (DESIGN section 5)."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,8 +75,21 @@ async def _outlast(future: asyncio.Future[T]) -> None:
 class Share:
     """A folder in use by this process."""
 
+    identity: str
+    """What makes this folder this folder (its marker); "" while it is lost."""
+
+    lost: str | None
+    """Why the folder cannot be synced now: it is not the one it was."""
+
     def __init__(self, folder: Folder, store: Store, workers: Workers) -> None:
         """Take over an open folder and its records; `close` gives them back."""
+        self.identity, self.lost = "", None
+        self.changing = asyncio.Lock()
+        """Held by whoever changes the folder."""
+        self.listeners: set[Callable[[], None]] = set()
+        """Called on the loop when something in the folder may have changed."""
+        self.warn: Callable[[str], None] = logger.warning
+        """Told, on the loop, what a user should know."""
         self.folder = folder
         self.store = store
         self.workers = workers
@@ -78,17 +98,24 @@ class Share:
         self.latest: Scan | None = None
         self._scanning = asyncio.Lock()
         self._scan_started = 0.0
+        self._full_scan = 0.0
+        self._watcher: Watcher | None = None
+        self._dirty: set[str] = set()
+        self._all_dirty = False
 
     @classmethod
-    async def open(cls, path: str, records: Path, workers: Workers, *, force: bool = False) -> Self:
+    async def open(
+        cls, path: str, records: Path, workers: Workers, *, force: bool = False, reset: bool = False
+    ) -> Self:
         """Open and lock the folder at `path`; its records are kept below the directory `records`.
 
-        Raises UsageError (missing, not a directory, refused, records unusable) or FolderInUse.
+        With `reset` it is taken for a new folder, whatever the records know. Raises UsageError (missing, not a
+        directory, refused, records unusable) or FolderInUse.
         """
-        return await workers.obtain(lambda: cls._open(path, records, workers, force), cls._close)
+        return await workers.obtain(lambda: cls._open(path, records, workers, force, reset), cls._close)
 
     @classmethod
-    def _open(cls, path: str, records: Path, workers: Workers, force: bool) -> Self:
+    def _open(cls, path: str, records: Path, workers: Workers, force: bool, reset: bool) -> Self:
         with contextlib.ExitStack() as opened:
             folder = opened.enter_context(Folder.open(path, force=force))
             folder.lock()
@@ -96,6 +123,10 @@ class Share:
             share = cls(folder, store, workers)
             with contextlib.suppress(DiskFailed):  # what cannot be written to, or is full, can still be served
                 share.staging.clean(time.time())
+            try:
+                share.identity = folder_identity(folder, store, reset=reset)
+            except FolderIdentityLost as error:
+                share.lost = str(error)
             opened.pop_all()
         return share
 
@@ -112,41 +143,106 @@ class Share:
 
     async def close(self) -> None:
         """Close the records and release the folder."""
+        if self._watcher is not None:
+            await self.workers.run(self._watcher.close)
         await self.workers.run(self._close)
 
     def _close(self) -> None:
         self.store.close()
         self.folder.close()
 
-    async def scan(self) -> Scan:
-        """Return a scan that began after this call, so it shows every change made before it.
+    def watch(self) -> None:
+        """Begin to watch the folder: `listeners` hear of changes, and scans look only where something happened."""
+        if self._watcher is None:
+            loop = asyncio.get_running_loop()
+            self._watcher = Watcher(
+                self.folder.path,
+                lambda directories: _on_loop(loop, self._on_change, directories),
+                lambda reason: _on_loop(loop, self._on_unwatched, reason),
+            )
+            self._watcher.start()
 
-        Calls that wait for a running scan share the one after it.
+    def _on_change(self, directories: frozenset[str] | None) -> None:
+        if directories is None:
+            self._all_dirty = True
+        else:
+            self._dirty |= directories
+        for listener in tuple(self.listeners):
+            listener()
+
+    def _on_unwatched(self, reason: str) -> None:
+        self._watcher = None
+        self._all_dirty = True
+        self.warn(f"{reason} Changes are found by scanning instead, which takes longer.")
+
+    def changed(self, directories: Collection[str]) -> None:
+        """Note that this process changed these directories: the next scan looks there without waiting to be told."""
+        self._dirty.update(directories)
+
+    async def scan(self, *, fresh: bool = True) -> Scan:
+        """Return what is in the folder.
+
+        A `fresh` scan began after this call, so it shows every change made before it; calls that wait for a running
+        scan share the one after it. Otherwise only what the watcher reported is looked at, if there is a watcher.
         """
         asked = time.monotonic()
         async with self._scanning:
-            if self.latest is None or self._scan_started < asked:
-                self._scan_started = time.monotonic()
-                previous = self.latest.index if self.latest else None
-                cancelled = threading.Event()
-                scanning = asyncio.create_task(self.workers.run(self._scan, previous, cancelled))
+            latest = self.latest
+            if latest is None or (fresh and self._scan_started < asked) or self._must_look_everywhere(asked):
+                self._scan_started = self._full_scan = time.monotonic()
+                self._dirty.clear()
+                self._all_dirty = False
+                self.latest = await self._scan_off_loop(lambda cancelled: self._scan(latest, cancelled))
+            elif self._dirty:
+                directories, self._dirty = self._dirty, set()
                 try:
-                    self.latest = await asyncio.shield(scanning)
-                except asyncio.CancelledError:
-                    cancelled.set()
-                    await asyncio.gather(scanning, return_exceptions=True)
+                    self.latest = await self._scan_off_loop(
+                        lambda cancelled: self._rescan(latest, directories, cancelled)
+                    )
+                except BaseException:
+                    self._dirty |= directories
                     raise
-            return self.latest
+            return cast("Scan", self.latest)
 
-    def _scan(self, previous: Index | None, cancelled: threading.Event) -> Scan:
+    def _must_look_everywhere(self, now: float) -> bool:
+        return self._watcher is None or self._all_dirty or now - self._full_scan > FULL_SCAN_INTERVAL
+
+    async def _scan_off_loop(self, scanning: Callable[[threading.Event], Scan]) -> Scan:
+        cancelled = threading.Event()
+        task = asyncio.create_task(self.workers.run(scanning, cancelled))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
+    def _scan(self, previous: Scan | None, cancelled: threading.Event) -> Scan:
         return scan(
             self.folder,
             self.store,
             self.workers.hasher,
-            previous=previous,
+            previous=previous.index if previous else None,
             now_ns=time.time_ns(),
             cancelled=cancelled,
         )
+
+    def _rescan(self, previous: Scan, directories: Collection[str], cancelled: threading.Event) -> Scan:
+        return rescan(
+            self.folder,
+            self.store,
+            self.workers.hasher,
+            previous=previous,
+            directories=directories,
+            now_ns=time.time_ns(),
+            cancelled=cancelled,
+        )
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], value: T) -> None:
+    """Call from another thread; a loop that has ended does not care any more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, value)
 
 
 def record_name(path: str) -> str:

@@ -1,0 +1,293 @@
+"""A pass: scan, compare, plan, carry out on this side and on the other, and remember what both agree on.
+
+The base is not advanced by what a pass believes it has done: at its end both sides are looked at again, and only where
+they are the same now does the base move on. So a crash, an edit or a refusal in the middle leaves the base as it was.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from leafsync.engine.core.history import ActionKind
+from leafsync.engine.core.index import Entry, Index, Problem
+from leafsync.engine.core.listing import ListingCheck
+from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
+from leafsync.engine.core.options import ConnectOptions
+from leafsync.engine.core.reconcile import advance, conflict_name, reconcile
+from leafsync.engine.core.status import PassState, PassSummary, Totals
+from leafsync.engine.core.steps import Plan, Steps
+from leafsync.engine.disk.scan import Scan
+from leafsync.engine.net.connection import Connection
+from leafsync.engine.sync.apply import Application, Means
+from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.progress import Progress
+from leafsync.engine.sync.sender import Offer
+from leafsync.engine.sync.share import Share
+from leafsync.engine.sync.tasks import task_group
+
+OnState = Callable[[PassState, Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What both sides have at one time."""
+
+    scan: Scan
+    local: Index
+    remote: Digest
+    listings: Mapping[str, Sequence[Entry]]
+    """The other side's directories that differ; none when all is the same."""
+    problems: tuple[Problem, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return self.local.digest == self.remote.digest
+
+
+class Passes:
+    """Passes over one connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        client: Client,
+        share: Share,
+        options: ConnectOptions,
+        *,
+        names: tuple[str, str],
+        on_state: OnState,
+    ) -> None:
+        """Keep `share` and the other side the same as `options` say.
+
+        `names` are what this and the other device are called; `on_state` is told what a pass does whenever that
+        changes.
+        """
+        self.agreed: bytes | None = None
+        """The digest of both sides after the last pass, None when they differed."""
+        self._connection = connection
+        self._client = client
+        self._share = share
+        self._options = options
+        self._here, self._there = names
+        self._on_state = on_state
+        self._first = True
+        self._ignored_there: set[str] = set()
+
+    async def run(self) -> PassSummary:
+        """Do one pass.
+
+        Raises FolderIdentityLost, FolderUnready, Unreachable, IntegrityFailed or DiskFailed when it could not be done
+        to the end; what was done until then stays.
+        """
+        started = time.monotonic()
+        connection, client = self._connection, self._client
+        client.round_trips = 0
+        progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
+        self._on_state(PassState.SCANNING, progress)
+        base = await self._base()
+        sides = await self._look(base, fresh=self._first)
+        self._first = False
+        summary = PassSummary(Totals(), 0.0)
+        if not sides.equal:
+            summary = await self._change(base, sides, progress)
+        elif not self._options.dry_run:
+            await self._agree(base, sides)
+        self._on_state(PassState.IN_SYNC, progress)
+        known = tuple((problem.path, problem.reason) for problem in (*sides.local.problems, *sides.problems))
+        return replace(
+            summary,
+            totals=progress.totals,
+            seconds=time.monotonic() - started,
+            problems=(*known, *summary.problems),
+            remote_problems=sides.remote.problems,
+            round_trips=client.round_trips,
+        )
+
+    # Looking
+
+    async def _base(self) -> Index | None:
+        """Return what both sides agreed on last, None at first contact."""
+        listings = await self._share.workers.run(
+            self._share.store.base, self._connection.peer_fingerprint, self._client.welcome.folder
+        )
+        if listings is None:
+            return None
+        base = Index(listings)
+        return base.only(self._options.file) if self._options.file else base
+
+    async def _look(self, base: Index | None, *, fresh: bool) -> Sides:
+        """Scan this side while the other does, and list what differs."""
+        async with task_group() as tasks:
+            asking = tasks.create_task(self._client.digest(self._options.file))
+            scanning = tasks.create_task(self._share.scan(fresh=fresh))
+        remote, scan = asking.result(), scanning.result()
+        local = scan.index.only(self._options.file) if self._options.file else scan.index
+        if remote.digest == local.digest:
+            return Sides(scan, local, remote, {}, ())
+        check = ListingCheck()
+        listings = await self._client.listings(local, remote, _known(base), check)
+        return Sides(scan, local, remote, listings, tuple(check.problems))
+
+    # Changing
+
+    async def _change(self, base: Index | None, sides: Sides, progress: Progress) -> PassSummary:
+        self._on_state(PassState.COMPARING, progress)
+        now = datetime.now().astimezone()
+        plan = self._plan(base, sides, now)
+        if self._options.dry_run or plan.empty:
+            if not self._options.dry_run:
+                await self._agree(base, sides)
+            return _planned(plan, dry_run=self._options.dry_run)
+        files = [*plan.remote.fetches]
+        size = sum(fetch.entry.size for fetch in files)
+        progress.expect(len(files), size)
+        application, refusals, sides = await self._carry_out(plan, sides, progress, now)
+        if files:
+            progress.settle(len(files), size)
+        sides = await self._look(base, fresh=False)
+        await self._agree(base, sides)
+        return _summary(plan, application, refusals)
+
+    def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
+        devices = {"local": self._here, "remote": self._there}
+        moment = now.strftime("%Y%m%d-%H%M%S")
+        plan = reconcile(
+            base,
+            sides.local,
+            sides.listings,
+            self._options.mode,
+            copy_name=lambda path, side: conflict_name(path, moment, devices[side]),
+            allow_deletes=self._options.allow_deletes,
+            local_ignored=sides.scan.ignore.ignored,
+            writable=self._client.welcome.writable,
+            local_folds=self._share.folder.folds_names,
+            remote_total=sides.remote.entries,
+        )
+        return replace(plan, remote=self._without_ignored(plan.remote))
+
+    def _without_ignored(self, steps: Steps) -> Steps:
+        """Leave out what the other side's ignore rules refused before."""
+        ignored = self._ignored_there
+        if not ignored:
+            return steps
+        return replace(
+            steps,
+            directories=[path for path in steps.directories if path not in ignored],
+            fetches=[fetch for fetch in steps.fetches if fetch.path not in ignored],
+            links=[link for link in steps.links if link.path not in ignored],
+            moves=[move for move in steps.moves if move.target not in ignored],
+        )
+
+    async def _carry_out(
+        self, plan: Plan, sides: Sides, progress: Progress, now: datetime
+    ) -> tuple[Application, list[Refusal], Sides]:
+        """Change this side, look at it again if it was changed, and have the other side changed."""
+        share, options = self._share, self._options
+        means = Means(
+            self._connection, share, sides.local, progress, self._there, options.streams, options.rate_mbps
+        )
+        application = Application(means, now=now)
+        if not plan.local.empty:
+            self._on_state(PassState.TRANSFERRING, progress)
+            async with share.changing:
+                await application.carry_out(plan.local)
+            scan = await share.scan(fresh=False)
+            sides = replace(sides, scan=scan, local=scan.index)
+        refusals: list[Refusal] = []
+        if not plan.remote.empty:
+            self._on_state(PassState.SENDING, progress)
+            offer = Offer(share, sides.local)
+            refusals = await self._client.change(plan.remote, lambda: offer, progress)
+            self._ignored_there |= {refusal.path for refusal in refusals if refusal.kind is RefusalKind.IGNORED}
+        return application, refusals, sides
+
+    # Agreeing
+
+    async def _agree(self, base: Index | None, sides: Sides) -> None:
+        """Remember where both sides are the same now."""
+        self.agreed = sides.local.digest if sides.equal else None
+        listings = sides.local.directories if sides.equal else advance(base, sides.local, sides.listings)
+        if self._options.file or (base is not None and sides.equal and base.digest == sides.local.digest):
+            return
+        await self._share.workers.run(
+            self._share.store.put_base,
+            self._connection.peer_fingerprint,
+            self._client.welcome.folder,
+            Index(listings).digest,
+            listings,
+        )
+
+
+def _known(base: Index | None) -> dict[str, tuple[bytes, Sequence[Entry]]]:
+    """Return the digest and listing of each directory of the base."""
+    if base is None:
+        return {}
+    digests = {"": base.digest}
+    for path, entry in base.walk():
+        digests[path] = entry.hash
+    return {path: (digests[path], entries) for path, entries in base.directories.items()}
+
+
+def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
+    """Say what a plan would do, or what it holds back when there is nothing to do."""
+    here, there = plan.local, plan.remote
+    return replace(
+        _remarks(plan),
+        directories=len(here.directories),
+        links=len(here.links),
+        touched=len(here.touches),
+        trashed=tuple(step.path for step in (*here.clearings, *here.deletes)),
+        moved=tuple((move.source, move.target) for move in (*here.asides, *here.moves)),
+        fetched=tuple(fetch.path for fetch in here.fetches),
+        sent=tuple(step.path for step in (*there.fetches, *there.links)),
+        remote_trashed=tuple(step.path for step in (*there.clearings, *there.deletes)),
+        remote_moved=tuple((move.source, move.target) for move in (*there.asides, *there.moves)),
+        remote_changes=len(there.directories) + len(there.touches),
+        planned=dry_run,
+    )
+
+
+def _summary(plan: Plan, application: Application, refusals: Sequence[Refusal]) -> PassSummary:
+    """Say what was done: here by the record of it, on the other side by what it did not refuse."""
+    refused = {refusal.path for refusal in refusals}
+    there = plan.remote
+    failed = [(refusal.path, refusal.reason) for refusal in refusals if refusal.kind is not RefusalKind.IGNORED]
+    everything = "" in refused
+    done = [step for step in (*there.fetches, *there.links) if step.path not in refused and not everything]
+    trashed = [step.path for step in (*there.clearings, *there.deletes) if step.path not in refused and not everything]
+    moved = [move for move in (*there.asides, *there.moves) if move.target not in refused and not everything]
+    rest = [*there.directories, *(touch.path for touch in there.touches)]
+    remarks = _remarks(plan)
+    return replace(
+        remarks,
+        directories=len(application.paths(ActionKind.MADE)),
+        links=len(application.paths(ActionKind.LINKED)),
+        touched=len(application.paths(ActionKind.TOUCHED)),
+        trashed=application.paths(ActionKind.TRASHED),
+        moved=tuple((action.source, action.path) for action in application.done if action.kind is ActionKind.MOVED),
+        fetched=application.paths(ActionKind.CREATED, ActionKind.REPLACED),
+        sent=tuple(step.path for step in done),
+        remote_trashed=tuple(trashed),
+        remote_moved=tuple((move.source, move.target) for move in moved),
+        remote_changes=sum(path not in refused and not everything for path in rest),
+        problems=(
+            *remarks.problems,
+            *((problem.path, problem.reason) for problem in application.problems),
+            *failed,
+        ),
+    )
+
+
+def _remarks(plan: Plan) -> PassSummary:
+    """Return a summary that says what there is to say about a plan, done or not."""
+    return PassSummary(
+        Totals(),
+        0.0,
+        held=tuple(step.path for step in plan.local.held),
+        remote_held=tuple(step.path for step in plan.remote.held),
+        conflicts=tuple((conflict.path, conflict.copy) for conflict in plan.conflicts),
+        notes=tuple(plan.notes),
+        problems=tuple((problem.path, problem.reason) for problem in plan.problems),
+    )
