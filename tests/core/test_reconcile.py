@@ -725,6 +725,14 @@ def test_case_only_renames(before: dict[str, Entry], after: dict[str, Entry], fo
     assert renamed(before, after) == plain
 
 
+def test_what_comes_from_below_a_name_that_changes_its_case_there_comes_from_its_old_path() -> None:
+    base = tree_of({"d/x": file()} | KEEP)
+    local, remote = tree_of({"D/x": file()} | KEEP), tree_of({"d/x": file(), "d/new": file(2)} | KEEP)
+    plan = plan_of(base, local, remote, folds=True)
+    assert told(plan) == "here: fetch D/new<d/new; there: aside d>D"
+    carry_out(plan, local, remote)
+
+
 @pytest.mark.parametrize(
     ("local", "remote", "folding"),
     [
