@@ -2,8 +2,9 @@
 
     LeafSyncError                      1  anything that failed
     ├── UsageError                     2  what was asked for cannot be done as asked
-    │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, PathRefused
+    │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, FolderIdentityLost, PathRefused
     │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, DeviceUnknown, DeviceAmbiguous, DeviceExists
+    │   ├── PassUnknown, PassAmbiguous, PathUnrestorable
     │   └── ConfigMalformed, TrustMalformed, IdentityUnusable, StoreUnusable
     ├── Unreachable                    4  the other device cannot be talked to (any more)
     │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled, StreamReset,
@@ -15,7 +16,7 @@
     ├── IntegrityFailed                7  what arrived is not what it claims to be
     │   └── ProtocolViolated, RootMismatch, VersionMismatch
     └── DiskFailed                     1  this device's disk refused
-        └── DiskFull, EntryChanged, EntryRefused
+        └── DiskFull, EntryChanged, EntryRefused, EntryNewer, EntryNotKept
 
 A docstring names its fields in braces; they are the keyword arguments of the constructor. Values are escaped when
 they are put in, so a hostile name can never reach a terminal raw.
@@ -78,6 +79,11 @@ class FolderRefused(UsageError):
     """{path} is {what}, and syncing all of it is rarely meant. Name a folder inside it, or add --force."""
 
 
+class FolderIdentityLost(UsageError):
+    """The folder {path} is not the one it was: its marker is gone. Is its disk mounted? If it is meant to be a new
+    folder, add --reset (nothing is deleted, the next pass compares everything anew)."""
+
+
 class PathRefused(UsageError):
     """The path {path} cannot be synced: {reason}."""
 
@@ -104,6 +110,18 @@ class DeviceAmbiguous(UsageError):
 
 class DeviceExists(UsageError):
     """A trusted device is called {name} already. Choose another name, or use `leafsync trust replace`."""
+
+
+class PassUnknown(UsageError):
+    """No pass is called {id}. `leafsync history` shows all."""
+
+
+class PassAmbiguous(UsageError):
+    """{id} stands for more than one pass. Give more of its name."""
+
+
+class PathUnrestorable(UsageError):
+    """The pass {id} left nothing of {path} to restore. `leafsync history` shows what it did."""
 
 
 class ConfigMalformed(UsageError):
@@ -237,3 +255,11 @@ class EntryChanged(DiskFailed):
 
 class EntryRefused(DiskFailed):
     """{path} is not a regular file or directory inside the folder, so it was not touched."""
+
+
+class EntryNewer(DiskFailed):
+    """{path} is newer than what would come back, so it was left as it is. Move it away and restore again."""
+
+
+class EntryNotKept(DiskFailed):
+    """{path} is not in the trash any more, so it cannot come back."""

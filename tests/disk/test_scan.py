@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import IGNORE_FILE, MAX_DEPTH, STAGING, TRASH, name_problem
-from leafsync.engine.disk import scan as scan_module
+from leafsync.engine.disk import walk as walk_module
 from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.hashing import Cancelled, Hasher
-from leafsync.engine.disk.scan import IGNORED, MOUNTED, RACY_NS, Scan, scan
+from leafsync.engine.disk.scan import RACY_NS, Scan, scan
 from leafsync.engine.disk.store import Store
+from leafsync.engine.disk.walk import IGNORED, MOUNTED
 from leafsync.errors import FolderMissing, FolderUnreadable
 from tests.disk.faults import TIME, FaultyFolder, content_leaves, content_root, write
 
@@ -158,7 +159,7 @@ class TestKinds:
         assert len(found.index.directories) == 17
 
     def test_too_large(self, folder: FaultyFolder, root: Path, look: Scanner, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(scan_module, "MAX_FILE_SIZE", 5)
+        monkeypatch.setattr(walk_module, "MAX_FILE_SIZE", 5)
         write(root, "five", b"12345")
         write(root, "six", b"123456")
         found = look()
@@ -179,8 +180,8 @@ class TestKinds:
         class Long:
             st_mtime_ns = -(1 << 70)
 
-        assert scan_module.file_time(Far()) == (1 << 63) - 1  # type: ignore[arg-type]
-        assert scan_module.file_time(Long()) == -(1 << 63)  # type: ignore[arg-type]
+        assert walk_module.file_time(Far()) == (1 << 63) - 1  # type: ignore[arg-type]
+        assert walk_module.file_time(Long()) == -(1 << 63)  # type: ignore[arg-type]
 
 
 class TestIgnored:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import shutil
 import stat as modes
 import threading
@@ -27,7 +28,7 @@ from leafsync.engine.disk.store import StagedRow, Store
 from leafsync.errors import DiskFailed, DiskFull, EntryRefused
 from tests.disk.faults import TIME, FaultyFolder, content_leaves, content_root, file_entry, small, tree, write
 
-DATA = os.urandom(2 * CHUNK_SIZE) + bytes(CHUNK_SIZE) + b"end"
+DATA = random.Random(1).randbytes(2 * CHUNK_SIZE) + bytes(CHUNK_SIZE) + b"end"
 LEAVES, ROOT = content_leaves(DATA), content_root(DATA)
 CHUNKS = [DATA[start : start + CHUNK_SIZE] for start in range(0, len(DATA), CHUNK_SIZE)]
 
@@ -209,7 +210,7 @@ class TestChunks:
 
 class TestCopying:
     def test_what_is_right_is_taken(self, folder: FaultyFolder, staging: Staging, root: Path) -> None:
-        write(root, "old", CHUNKS[1] + os.urandom(CHUNK_SIZE) + CHUNKS[0] + b"end")
+        write(root, "old", CHUNKS[1] + random.Random(2).randbytes(CHUNK_SIZE) + CHUNKS[0] + b"end")
         source = folder.open_file("old")
         staged = begin(staging)
         assert staged.copy_chunks(source, {0: 2, 1: 1, 2: 7, 3: 3}, LEAVES) == {0, 3}
@@ -347,7 +348,7 @@ class TestResuming:
         assert [row.name for row in store.staged_rows()] == [name]
 
     def test_a_whole_file_needs_no_more_room(self, folder: FaultyFolder, store: Store, staging: Staging) -> None:
-        data = os.urandom(CHUNK_SIZE)
+        data = random.Random(2).randbytes(CHUNK_SIZE)
         staged = begin(staging, data)
         staged.write_chunk(0, data, content_leaves(data))
         staged.close()
@@ -365,7 +366,11 @@ class TestResuming:
 
 class TestSmall:
     def test_many_in_one_call(self, staging: Staging, store: Store, root: Path) -> None:
-        items = [small("a", b"1"), small("d/b", b"", executable=True), small("c", os.urandom(CHUNK_SIZE))]
+        items = [
+            small("a", b"1"),
+            small("d/b", b"", executable=True),
+            small("c", random.Random(2).randbytes(CHUNK_SIZE)),
+        ]
         staged = staging.stage_small(items)
         assert [item.path for item in staged if isinstance(item, Staged)] == ["a", "d/b", "c"]
         for item, one in zip(items, staged, strict=True):

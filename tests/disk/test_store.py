@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from leafsync.engine.disk import store as store_module
-from leafsync.engine.disk.store import APPLICATION_ID, SCHEMA_VERSION, HashRow, StagedRow, Store
+from leafsync.engine.disk import database as database_module, store as store_module
+from leafsync.engine.disk.database import APPLICATION_ID, SCHEMA_VERSION
+from leafsync.engine.disk.store import HashRow, StagedRow, Store
 from leafsync.errors import DiskFailed, DiskFull, StoreUnusable
 
 ROOT, OTHER = b"r" * 32, b"o" * 32
@@ -65,7 +66,7 @@ class TestOpening:
             assert store.load_roots() == {}
 
     def test_a_migration_that_was_killed_starts_again(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(store_module, "_MIGRATIONS", ("CREATE TABLE half (a); SELECT no_such_function();",))
+        monkeypatch.setattr(database_module, "_MIGRATIONS", (("CREATE TABLE half (a)", "SELECT no_such_function()"),))
         with pytest.raises(StoreUnusable, match="no_such_function"):
             Store.open(path)
         monkeypatch.undo()
@@ -73,9 +74,7 @@ class TestOpening:
             assert store.load_roots() == {}
 
     def test_an_older_version_is_brought_up(self, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        added = (*store_module._MIGRATIONS, "CREATE TABLE later (a);")
-        monkeypatch.setattr(store_module, "_MIGRATIONS", added)
-        monkeypatch.setattr(store_module, "SCHEMA_VERSION", len(added))
+        monkeypatch.setattr(database_module, "_MIGRATIONS", (*database_module._MIGRATIONS, ("CREATE TABLE later (a)",)))
         with Store.open(database) as store:
             assert store.load_roots() == {1: ROOT, 2: OTHER}
         change(database, "INSERT INTO later VALUES (1)")
@@ -208,7 +207,7 @@ class TestHashes:
     )
     def test_come_back(self, rows: dict[int, tuple[bytes, bytes | None, bool]]) -> None:
         with Store(Path("memory"), sqlite3.connect(":memory:", isolation_level=None)) as store:
-            store_module._prepare(store._connection)
+            database_module.prepare(store._connection)
             store.put_hashes(HashRow(mark, *row) for mark, row in rows.items())
             assert store.load_roots() == {mark: root for mark, (root, _leaves, racy) in rows.items() if not racy}
             assert store.load_racy() == {mark for mark, (_root, _leaves, racy) in rows.items() if racy}

@@ -9,8 +9,9 @@ MAX_DEVICE = 32
 """Characters of a device's name in a conflict copy's name: enough to tell devices apart."""
 
 _MARK = r"\.conflict-\d{8}-\d{6}-[A-Za-z0-9_-]+"
-_COPY = re.compile(rf"(?P<stem>.+?)(?P<mark>{_MARK})(?P<extension>(\.\w+)*)", re.DOTALL)
-_NAME = re.compile(r"(?P<stem>.*[^.].*?)(?P<extension>(\.tar)?\.\w{1,10})", re.DOTALL)
+_EXTENSION = r"(\.tar)?\.\w{1,10}"
+_COPY = re.compile(rf"(?P<stem>.+?)(?P<mark>{_MARK})(?P<extension>({_EXTENSION})?)", re.DOTALL)
+_NAME = re.compile(rf"(?P<stem>\.*[^.].*?)(?P<extension>{_EXTENSION})", re.DOTALL)
 """A name with an extension: `.tar` belongs to the one after it; a dot at the start of the name begins none."""
 
 

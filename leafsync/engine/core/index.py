@@ -7,8 +7,8 @@ the digest, and nobody may take it for absent, so an ignore rule or a read error
 import enum
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 from blake3 import blake3
@@ -134,10 +134,36 @@ class Index:
         self._directories, self.digest = _with_digests(directories)
         self._states = dict(states or {})
         self.problems = tuple(sorted(problems))
-        files = [entry for entries in self._directories.values() for entry in entries if entry.kind is Kind.FILE]
-        self.files = len(files)
-        self.entries = sum(entry.kind is not Kind.WITHHELD for found in self._directories.values() for entry in found)
-        self.bytes = sum(entry.size for entry in files)
+        self.files, self.bytes, self.entries = _totals(self._directories.values())
+
+    def updated(
+        self,
+        changed: Mapping[str, Sequence[Entry]],
+        gone: Collection[str],
+        *,
+        states: Mapping[str, Mapping[str, int]],
+        problems: Iterable[Problem],
+    ) -> "Index":
+        """Return this index with other listings of some directories, at a cost that depends on these alone.
+
+        `changed` has their entries in any order, and all directories that were not there before; `gone` are the
+        directories that are there no more. `states` are those of the changed directories, `problems` are all there
+        are. Raises KeyError like the constructor.
+        """
+        new = Index.__new__(Index)
+        new._directories = dict(self._directories)
+        new._states = {**self._states, **states}
+        replaced = [self._directories[path] for path in (*changed, *gone) if path in self._directories]
+        for path in gone:
+            new._directories.pop(path, None)
+            new._states.pop(path, None)
+        new.digest = _with_new_digests(self, new._directories, changed)
+        new.problems = tuple(sorted(problems))
+        before, after = _totals(replaced), _totals(changed.values())
+        new.files = self.files - before.files + after.files
+        new.bytes = self.bytes - before.bytes + after.bytes
+        new.entries = self.entries - before.entries + after.entries
+        return new
 
     @property
     def directories(self) -> Mapping[str, Sequence[Entry]]:
@@ -195,7 +221,7 @@ def _inside(path: str, directory: str) -> bool:
 def _with_digests(directories: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, Sequence[Entry]], bytes]:
     digests: dict[str, bytes] = {}
     filled: dict[str, Sequence[Entry]] = {}
-    for path in sorted(directories, key=lambda path: path.count("/") + bool(path), reverse=True):
+    for path in sorted(directories, key=_depth, reverse=True):
         entries = tuple(
             msgspec.structs.replace(entry, hash=digests[join(path, entry.name)])
             if entry.kind is Kind.DIRECTORY
@@ -205,3 +231,47 @@ def _with_digests(directories: Mapping[str, Sequence[Entry]]) -> tuple[dict[str,
         filled[path] = entries
         digests[path] = directory_digest(entries)
     return filled, digests[""] if "" in digests else directory_digest(())
+
+
+def _with_new_digests(
+    old: Index, directories: dict[str, Sequence[Entry]], changed: Mapping[str, Sequence[Entry]]
+) -> bytes:
+    """Put the `changed` listings into `directories`, with all digests that change by it, and return the top one."""
+    digests: dict[str, bytes] = {}
+    waiting: dict[int, set[str]] = {}
+    for path in changed:
+        waiting.setdefault(_depth(path), set()).add(path)
+    for depth in range(max(waiting, default=-1), -1, -1):
+        for path in waiting.get(depth, ()):
+            entries = changed.get(path)
+            if entries is None:
+                entries = directories[path]
+            known = {entry.name: entry.hash for entry in old.children(path) if entry.kind is Kind.DIRECTORY}
+            directories[path] = tuple(
+                msgspec.structs.replace(entry, hash=digests.get(join(path, entry.name)) or known[entry.name])
+                if entry.kind is Kind.DIRECTORY
+                else entry
+                for entry in sorted(entries, key=entry_name)
+            )
+            digests[path] = directory_digest(directories[path])
+            before = old.entry(path) if path else None
+            if path and (before is None or before.hash != digests[path]):
+                waiting.setdefault(depth - 1, set()).add(parent(path))
+    return digests.get("", old.digest)
+
+
+def _depth(path: str) -> int:
+    return path.count("/") + bool(path)
+
+
+class _Totals(NamedTuple):
+    files: int
+    bytes: int
+    entries: int
+
+
+def _totals(listings: Collection[Sequence[Entry]]) -> _Totals:
+    """Count the files, their bytes, and all entries that take part."""
+    sizes = [entry.size for entries in listings for entry in entries if entry.kind is Kind.FILE]
+    taking_part = sum(entry.kind is not Kind.WITHHELD for entries in listings for entry in entries)
+    return _Totals(len(sizes), sum(sizes), taking_part)

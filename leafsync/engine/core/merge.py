@@ -163,8 +163,13 @@ class Merge:
         return After(now[better] is not None, now[better] is not None)
 
     def _put(self, side: int, path: str, entry: Entry | None, old: Entry | None, source: str = "") -> None:
-        """Make the leaf `entry` of `path` on `side`, or nothing, in place of the leaf `old`."""
+        """Make the leaf `entry` of `path` on `side`, or nothing, in place of the leaf `old`.
+
+        `source` is where the other side will have its content by then; it is `path` unless said otherwise.
+        """
         steps = self.draft.steps[side]
+        if side == LOCAL:
+            source = self.trees.known(REMOTE, source or path)
         if entry is None:
             if old is not None:
                 steps.deletes.append(Trash(path, old))
@@ -173,7 +178,7 @@ class Merge:
         elif old is not None and old.same_content(entry):
             steps.touches.append(Touch(path, entry, old))
         else:
-            steps.fetches.append(Fetch(path, entry, old, source))
+            steps.fetches.append(Fetch(path, entry, old, "" if source == path else source))
 
     def _conflict(self, path: str, local: Entry, remote: Entry) -> After:
         """Keep both of two leaves: one keeps the name, the other goes on as a copy wherever there may be changes."""

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -25,31 +25,32 @@ def with_moves(steps: Steps, digests: Mapping[str, bytes], exists: Callable[[str
 
 
 def _move_directories(steps: Steps, digests: Mapping[str, bytes], exists: Callable[[str], bool]) -> Steps:
-    going: dict[bytes, list[str]] = defaultdict(list)
-    for trash in steps.deletes:
-        if trash.entry.kind is Kind.DIRECTORY:
-            going[trash.entry.hash].append(trash.path)
     entries = {trash.path: trash.entry for trash in steps.deletes}
-    deleted = sorted(entries)
     brought: list[Fetch | Link] = [*steps.fetches, *steps.links]
     created = sorted([*steps.directories, *(new.path for new in brought if new.local is None)])
+    deleted = sorted(entries)
+    waiting: dict[Hashable, list[str]] = defaultdict(list)
+    for source in reversed(deleted):
+        if entries[source].kind is Kind.DIRECTORY:
+            for likeness in _LIKENESSES:
+                waiting[entries[source].hash, likeness, likeness(source)].append(source)
     moves: list[Move] = []
-    gone: set[str] = set()
     made: set[str] = set()
+    gone: set[str] = set()
+    broken: set[str] = set()
+    """Directories of which a part is gone already."""
     for target in sorted(steps.directories):
-        candidates = going.get(digests[target], ())
-        content = _below(created, target) if candidates and target not in made and not exists(target) else []
+        if target in made or exists(target):
+            continue
+        lists = [waiting.get((digests[target], likeness, likeness(target)), []) for likeness in _LIKENESSES]
+        source = next((found for sources in lists if (found := _last_of(sources, gone, broken))), "")
         # Equal digests say that both hold the same, equal names that all of it goes here and comes there.
-        whole = [
-            source
-            for source in candidates
-            if content and _below(deleted, source) == content and gone.isdisjoint(_tree(source, content))
-        ]
-        if whole:
-            source = min(whole, key=lambda source: _distance(source, target))
+        content = _below(created, target) if source else []
+        if content and _below(deleted, source) == content:
             moves.append(Move(source, target, entries[source]))
-            gone.update(_tree(source, content))
             made.update(_tree(target, content))
+            gone.update(_tree(source, content))
+            broken.update(_above(source))
     return replace(
         steps,
         moves=[*steps.moves, *moves],
@@ -67,7 +68,7 @@ def _move_files(steps: Steps, exists: Callable[[str], bool]) -> Steps:
     targets = {fetch.path: fetch for fetch in steps.fetches if fetch.local is None and not exists(fetch.path)}
     moves: list[Move] = []
     touches: list[Touch] = []
-    for likeness in (_name, _directory, _nothing):
+    for likeness in _LIKENESSES:
         waiting: dict[Hashable, list[str]] = defaultdict(list)
         for source in sorted(sources, reverse=True):
             waiting[_content(sources[source]), likeness(source)].append(source)
@@ -99,16 +100,24 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _directory(path: str) -> str:
-    return parent(path)
-
-
 def _nothing(_path: str) -> str:
     return ""
 
 
-def _distance(source: str, target: str) -> tuple[bool, bool, str]:
-    return _name(source) != _name(target), parent(source) != parent(target), source
+_LIKENESSES = (_name, parent, _nothing)
+"""What a source should share with its target, the best first."""
+
+
+def _last_of(sources: list[str], gone: Collection[str], broken: Collection[str]) -> str:
+    """Return the last of `sources` that can still be moved, "" when there is none; the others are dropped for good."""
+    while sources and (sources[-1] in gone or sources[-1] in broken):
+        sources.pop()
+    return sources[-1] if sources else ""
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := parent(path):
+        yield path
 
 
 def _below(paths: Sequence[str], directory: str) -> list[str]:

@@ -92,14 +92,27 @@ class Steps:
             or self.deletes
         )
 
-
     def directories_touched(self) -> set[str]:
         """Return every directory in which the steps add, change or remove a name."""
-        paths = [*self.directories]
-        for moves in (self.asides, self.moves):
-            paths += [path for move in moves for path in (move.source, move.target)]
-        steps = (*self.clearings, *self.fetches, *self.links, *self.touches, *self.deletes)
-        return {parent(path) for path in paths} | {parent(step.path) for step in steps}
+        renamed = [path for move in (*self.asides, *self.moves) for path in (move.source, move.target)]
+        steps: list[Fetch | Link | Touch | Trash] = [*self.fetches, *self.links, *self.touches]
+        steps += [*self.clearings, *self.deletes]
+        return {parent(path) for path in (*self.directories, *renamed, *(step.path for step in steps))}
+
+    @property
+    def brought(self) -> list[str]:
+        """The paths of files and links that are brought to this side."""
+        return [fetch.path for fetch in self.fetches] + [link.path for link in self.links]
+
+    @property
+    def discarded(self) -> list[str]:
+        """The paths that go to the trash."""
+        return [trash.path for trash in (*self.clearings, *self.deletes)]
+
+    @property
+    def renamed(self) -> list[tuple[str, str]]:
+        """(from, to) of all renames."""
+        return [(move.source, move.target) for move in (*self.asides, *self.moves)]
 
 
 @dataclass(frozen=True, slots=True)

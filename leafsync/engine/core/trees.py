@@ -30,24 +30,25 @@ class Trees:
 
     def children(self, tree: int, path: str) -> Sequence[Entry]:
         """Return what `tree` has in the directory `path`; raises KeyError for a remote one that is not listed."""
-        known = self._known(tree, path)
+        known = self.known(tree, path)
         if tree == REMOTE:
             return self._remote[known]
         return (self._local if tree == LOCAL else self._base).children(known)
 
     def listed(self, side: int, path: str) -> Sequence[Entry]:
         """Return what `side` has in `path`, nothing when it has no such directory or did not list it."""
-        return self._remote.get(self._known(side, path), ()) if side == REMOTE else self.children(side, path)
+        return self._remote.get(self.known(side, path), ()) if side == REMOTE else self.children(side, path)
 
     def exists(self, side: int, path: str) -> bool:
         """Whether `side` has something at `path` before the pass."""
-        known = self._known(side, path)
+        known = self.known(side, path)
         above = self._local.children(parent(known)) if side == LOCAL else self._remote.get(parent(known), ())
         return find(above, known.rpartition("/")[2]) is not None
 
-    def _known(self, tree: int, path: str) -> str:
+    def known(self, tree: int, path: str) -> str:
+        """Return the path by which `tree` knows what is `path` after the pass."""
         former = self._former[tree]
         if not former or not path:
             return path
         above, _, name = path.rpartition("/")
-        return join(self._known(tree, above), former.get(path, name))
+        return join(self.known(tree, above), former.get(path, name))

@@ -54,6 +54,9 @@ _U64 = (1 << 64) - 1
 LOCK = "lock"
 """Name of the lock file in the staging directory."""
 
+MARKER = "folder-id"
+"""Name of the file in the staging directory that tells this folder from any other (identity.py)."""
+
 
 def state_mark(stat: os.stat_result) -> int:
     """Return 64 bits that change when the file does: where it is, its size and its times (DESIGN section 5)."""

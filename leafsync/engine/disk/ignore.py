@@ -59,34 +59,60 @@ class _Rules:
 class IgnoreRules:
     """All ignore rules of a folder."""
 
-    problems: list[Problem] = field(default_factory=list)
-    """Lines and files that do not hold, and why."""
     _rules: dict[str, _Rules] = field(default_factory=dict)
+    _problems: dict[str, list[Problem]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._rules[""] = _compile(list(_parsed(DEFAULT_LINES)))
+        self._rules.setdefault("", _DEFAULTS)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Lines and files that do not hold, and why."""
+        return [problem for problems in self._problems.values() for problem in problems]
+
+    def problems_of(self, directory: str) -> list[Problem]:
+        """Return what is wrong with the ignore file of `directory`."""
+        return self._problems.get(directory, [])
+
+    def rules_of(self, directory: str) -> object:
+        """Return the rules of `directory` alone, only good for telling whether they changed."""
+        return self._rules.get(directory)
+
+    def copy(self) -> "IgnoreRules":
+        """Return rules that can be changed by themselves."""
+        return IgnoreRules(dict(self._rules), dict(self._problems))
+
+    def forget(self, directory: str) -> None:
+        """Let the ignore file of `directory` hold no longer."""
+        self._rules.pop(directory, None)
+        self._problems.pop(directory, None)
+        if not directory:
+            self._rules[""] = _DEFAULTS
 
     def load(self, directory: str, content: bytes) -> None:
         """Let the ignore file of `directory` hold from now on; what is wrong with it goes to `problems`."""
         path = join(directory, IGNORE_FILE)
+        problems: list[Problem] = []
         if len(content) > MAX_FILE:
             self.refuse(directory, f"the file is longer than {MAX_FILE // 1024} KiB, so none of its rules holds")
             return
         lines = content.decode("utf-8-sig", "surrogateescape").split("\n")
         if len(lines) > MAX_LINES + (lines[-1] == ""):
-            self.problems.append(Problem(path, f"line {MAX_LINES + 1}: only the first {MAX_LINES} lines hold"))
+            problems.append(Problem(path, f"line {MAX_LINES + 1}: only the first {MAX_LINES} lines hold"))
         parsed = [] if directory else list(_parsed(DEFAULT_LINES))
         for number, line in enumerate(lines[:MAX_LINES], 1):
             try:
                 parsed.extend(_parsed([line.removesuffix("\r")]))
             except _BadLine as error:
-                self.problems.append(Problem(path, f"line {number}: {error}"))
+                problems.append(Problem(path, f"line {number}: {error}"))
         if parsed:
             self._rules[directory] = _compile(parsed)
+        if problems:
+            self._problems[directory] = problems
 
     def refuse(self, directory: str, reason: str) -> None:
         """Note that the ignore file of `directory` cannot be used."""
-        self.problems.append(Problem(join(directory, IGNORE_FILE), reason))
+        self._problems[directory] = [Problem(join(directory, IGNORE_FILE), reason)]
 
     def ignored(self, path: str, is_directory: bool) -> bool:
         """Say whether the entry at `path` is ignored, by itself or with a directory above it."""
@@ -185,3 +211,6 @@ def _compile(lines: list[_Line]) -> _Rules:
         re.compile("|".join(expressions) or nothing, re.DOTALL),
         tuple(line.excludes for line in lines),
     )
+
+
+_DEFAULTS = _compile(list(_parsed(DEFAULT_LINES)))

@@ -1,60 +1,40 @@
 """The scan: everything in the folder, as an index. Files that the store knows by their stat are not read again."""
 
-import errno
 import os
-import stat as modes
 import threading
-import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merkle import CHUNK_SIZE, MAX_FILE_SIZE
-from leafsync.engine.core.names import (
-    IGNORE_FILE,
-    MAX_DEPTH,
-    MAX_PATH,
-    STAGING,
-    TRASH,
-    join,
-    name_problem,
-    target_problem,
-)
+from leafsync.engine.core.index import Entry, Index, Kind, find
+from leafsync.engine.core.merkle import CHUNK_SIZE
+from leafsync.engine.core.names import STAGING, TRASH, join, parent
 from leafsync.engine.disk.folder import Folder, state_mark
-from leafsync.engine.disk.hashing import BUSY, GONE, Cancelled, Hashed, Hasher, Progress
-from leafsync.engine.disk.ignore import MAX_FILE, IgnoreRules
+from leafsync.engine.disk.hashing import BUSY, GONE, Hashed, Hasher, Progress
+from leafsync.engine.disk.ignore import IgnoreRules
 from leafsync.engine.disk.store import HashRow, Store
-from leafsync.errors import EntryRefused, FolderMissing, FolderUnreadable
+from leafsync.engine.disk.walk import IGNORED, Known, Walk, file_entry
+from leafsync.errors import FolderMissing, FolderUnreadable
 
 RACY_NS = 2_000_000_000
 """Nanoseconds: a file that changed so short ago may change again without a new time (FAT stores even seconds), so its
 hash is only good for this once (DESIGN section 5, fault case 33)."""
 
-IGNORED = "ignored"
-"""Why an entry is withheld when it is by a rule and not by a problem."""
-
-MOUNTED = "another filesystem is mounted here"
-
-_MAX_TIME = (1 << 63) - 1
-
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a scan found."""
+    """What a scan found. Immutable, so that several passes can use one."""
 
     index: Index
     ignore: IgnoreRules
     hashed_files: int
     hashed_bytes: int
+    marks: Mapping[str, int]
+    """The state mark of each directory in the index, for the next `rescan`."""
 
 
 def is_racy(stat: os.stat_result, now_ns: int) -> bool:
     """Say whether the file changed so short before `now_ns` (or after it) that its stat cannot be relied on."""
     return max(stat.st_mtime_ns, stat.st_ctime_ns) > now_ns - RACY_NS
-
-
-def file_time(stat: os.stat_result) -> int:
-    """Return the modification time as an entry holds it: filesystems store more than 64 bits of nanoseconds."""
-    return max(-_MAX_TIME - 1, min(stat.st_mtime_ns, _MAX_TIME))
 
 
 def scan(
@@ -75,7 +55,7 @@ def scan(
     index, and the entry is withheld, so nobody takes it for absent (fault case 73).
     """
     _check_root(folder)
-    walk = _Walk(folder, _Known(store, previous), cancelled or threading.Event())
+    walk = Walk(folder, Known(store, previous), cancelled or threading.Event())
     with folder.handles():
         walk.root()
     hashed = _hash(walk, store, hasher, now_ns, progress, cancelled)
@@ -83,7 +63,42 @@ def scan(
     index = Index(walk.listings, states=walk.states, problems=walk.problems + walk.ignore.problems)
     if walk.complete:
         store.forget_except({mark for marks in walk.states.values() for mark in marks.values()})
-    return Scan(index, walk.ignore, len(hashed), sum(result.stat.st_size for result in hashed))
+    return Scan(index, walk.ignore, len(hashed), sum(result.stat.st_size for result in hashed), walk.marks)
+
+
+def rescan(
+    folder: Folder,
+    store: Store,
+    hasher: Hasher,
+    *,
+    previous: Scan,
+    directories: Collection[str],
+    now_ns: int,
+    progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
+) -> Scan:
+    """List these directories again, and what changed below them; the rest is as in `previous`.
+
+    The result is what `scan` would find if nothing changed elsewhere. It costs what the named directories cost, and
+    those below them that are new, or whose own listing changed, or that a changed ignore file governs. One that is
+    gone stands for the nearest one above that is there. Parameters and errors are those of `scan`.
+    """
+    _check_root(folder)
+    walk = _Revisit(folder, store, previous, cancelled or threading.Event())
+    with folder.handles():
+        walk.visit(directories)
+    hashed = _hash(walk, store, hasher, now_ns, progress, cancelled)
+    _check_root(folder)
+    stale = walk.listings.keys() | walk.gone
+    problems = [problem for problem in previous.index.problems if parent(problem.path) not in stale]
+    problems += walk.problems
+    for path in walk.listings:
+        problems += walk.ignore.problems_of(path)
+    index = previous.index.updated(walk.listings, walk.gone, states=walk.states, problems=problems)
+    marks = {**previous.marks, **walk.marks}
+    for path in walk.gone:
+        marks.pop(path, None)
+    return Scan(index, walk.ignore, len(hashed), sum(result.stat.st_size for result in hashed), marks)
 
 
 def _check_root(folder: Folder) -> None:
@@ -91,172 +106,86 @@ def _check_root(folder: Folder) -> None:
         raise FolderMissing(path=folder.path)
 
 
-class _Known:
-    """Roots of files that did not change, out of the last index and the cache."""
+class _Revisit(Walk):
+    """A walk through some directories of a folder of which a scan is there already."""
 
-    def __init__(self, store: Store, previous: Index | None) -> None:
-        self._store = store
+    def __init__(self, folder: Folder, store: Store, previous: Scan, cancelled: threading.Event) -> None:
+        super().__init__(folder, Known(store, previous.index, few=True), cancelled)
+        self.ignore = previous.ignore.copy()
+        self.gone: set[str] = set()
+        """Directories of the previous scan that are there no more."""
         self._previous = previous
-        self._racy = store.load_racy() if previous is not None else frozenset()
-        self._cached: dict[int, bytes] | None = None
+        self._named: set[str] = set()
+        self._whole = False
+        """Whether everything below is listed again, because other ignore rules hold there."""
 
-    def before(self, directory: str) -> dict[str, bytes]:
-        """Return name -> root of the files that the last index has in a directory."""
-        if self._previous is None:
-            return {}
-        return {entry.name: entry.hash for entry in self._previous.children(directory) if entry.kind is Kind.FILE}
+    def visit(self, directories: Collection[str]) -> None:
+        """List the directories again, those above others first."""
+        self._named = {path for directory in directories if (path := self._nearest(directory)) is not None}
+        for path in sorted(self._named):
+            self._revisit(path)
+        self.gone -= self.listings.keys()
 
-    def root(self, path: str, mark: int, before: bytes | None) -> bytes | None:
-        """Return the root of a file with this mark; `before` is the one in the last index."""
-        previous = self._previous
-        if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
-            return before
-        if self._cached is None:
-            self._cached = self._store.load_roots()
-        return self._cached.get(mark)
+    def _nearest(self, directory: str) -> str | None:
+        """Return the nearest directory of the previous scan at or above `directory`, None when it is ignored."""
+        path = ""
+        for name in directory.split("/"):
+            entry = find(self._previous.index.children(path), name)
+            if entry is None or entry.kind is not Kind.DIRECTORY:
+                ignored = entry is not None and entry.kind is Kind.WITHHELD and entry.target == IGNORED
+                return None if ignored or (not path and name in (STAGING, TRASH)) else path
+            path = join(path, name)
+        return path
 
-
-class _Walk:
-    """One walk down the folder."""
-
-    def __init__(self, folder: Folder, known: _Known, cancelled: threading.Event) -> None:
-        self.folder = folder
-        self.known = known
-        self.cancelled = cancelled
-        self.ignore = IgnoreRules()
-        self.listings: dict[str, list[Entry]] = {}
-        self.states: dict[str, dict[str, int]] = {}
-        self.problems: list[Problem] = []
-        self.unhashed: list[tuple[str, os.stat_result]] = []
-        self.complete = True
-        """Whether every directory could be read, so that a hash nobody asked for is of no more use."""
-
-    def root(self) -> None:
-        try:
-            self.directory("", self.folder.list_directory(""))
-        except OSError as error:
-            raise FolderUnreadable(path=self.folder.path, reason=error.strerror) from error
-
-    def directory(self, path: str, found: list[tuple[str, os.stat_result]]) -> None:
-        if self.cancelled.is_set():
-            raise Cancelled
-        entries: list[Entry] = []
-        states: dict[str, int] = {}
-        self.listings[path], self.states[path] = entries, states
-        self.load_rules(path, found)
-        found = self.usable(path, found)
-        before = self.known.before(path)
-        deep = path.count("/") + 2 > MAX_DEPTH if path else False
-        for name, stat in found:
-            child = f"{path}/{name}" if path else name
-            is_directory = modes.S_ISDIR(stat.st_mode)
-            entry: Entry | None
-            if self.ignore.ignored_here(child, is_directory):
-                entry = Entry(name, Kind.WITHHELD, target=IGNORED)
-            elif deep:
-                entry = self.withheld(child, f"the path is deeper than {MAX_DEPTH} directories")
-            elif len(child) > MAX_PATH // 4 and len(child.encode()) > MAX_PATH:
-                entry = self.withheld(child, f"the path is longer than {MAX_PATH} bytes")
-            elif modes.S_ISREG(stat.st_mode):
-                entry = self.file(child, stat, before.get(name), states)
-            elif is_directory:
-                entry = self.subdirectory(child, stat)
-            elif modes.S_ISLNK(stat.st_mode):
-                entry = self.link(child)
+    def _revisit(self, path: str) -> None:
+        """List a directory again; the one above when it cannot be, which then shows what became of it."""
+        while path not in self.listings and path not in self.gone:
+            try:
+                mark = self.mark(path)
+                found = self.folder.list_directory(path)
+            except OSError as error:
+                if not path:
+                    raise FolderUnreadable(path=self.folder.path, reason=error.strerror) from error
+                path = parent(path)
             else:
-                entry = self.withheld(child, "it is not a file, directory or symbolic link")
-            if entry is not None:
-                entries.append(entry)
+                self.directory(path, found, mark)
 
-    def usable(self, path: str, found: list[tuple[str, os.stat_result]]) -> list[tuple[str, os.stat_result]]:
-        """Leave out our own directories and names that cannot travel, and withhold names that collide with such."""
-        own = (STAGING, TRASH) if not path else ()
-        kept, refused = [], set()
-        for name, stat in found:
-            if name in own:
-                continue
-            problem = name_problem(name)
-            if problem is None:
-                kept.append((name, stat))
-            else:
-                refused.add(unicodedata.normalize("NFC", name))
-                self.report(path, name, stat, problem)
-        if not refused:
-            return kept
-        colliding = [name for name, _stat in kept if name in refused]
-        for name in colliding:
-            reason = "another name here differs only in its Unicode normal form"
-            self.listings[path].append(self.withheld(join(path, name), reason))
-        return [(name, stat) for name, stat in kept if name not in colliding]
-
-    def report(self, path: str, name: str, stat: os.stat_result, problem: str) -> None:
-        child = join(path, name)
-        if not self.ignore.ignored_here(child, modes.S_ISDIR(stat.st_mode)):
-            self.problems.append(Problem(child, problem))
-
-    def withheld(self, path: str, reason: str) -> Entry:
-        self.problems.append(Problem(path, reason))
-        return Entry(path.rpartition("/")[2], Kind.WITHHELD, target=reason)
-
-    def file(self, path: str, stat: os.stat_result, before: bytes | None, states: dict[str, int]) -> Entry | None:
-        if stat.st_size > MAX_FILE_SIZE:
-            return self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB")
-        mark = state_mark(stat)
-        root = self.known.root(path, mark, before)
-        if root is None:
-            self.unhashed.append((path, stat))
-            return None
-        entry = _file_entry(path, stat, root)
-        states[entry.name] = mark
-        return entry
+    def directory(self, path: str, found: list[tuple[str, os.stat_result]], mark: int) -> None:
+        whole = self._whole
+        super().directory(path, found, mark)
+        self._whole = whole
+        there = {entry.name for entry in self.listings[path] if entry.kind is Kind.DIRECTORY}
+        for entry in self._previous.index.children(path):
+            if entry.kind is Kind.DIRECTORY and entry.name not in there:
+                self._drop(join(path, entry.name))
 
     def subdirectory(self, path: str, stat: os.stat_result) -> Entry | None:
-        if stat.st_dev != self.folder.device:
-            return self.withheld(path, MOUNTED)
-        try:
-            found = self.folder.list_directory(path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno == errno.EXDEV:
-                return self.withheld(path, MOUNTED)
-            self.complete = False
-            return self.withheld(path, f"the directory cannot be read: {error.strerror}")
-        self.directory(path, found)
-        return Entry(path.rpartition("/")[2], Kind.DIRECTORY)
-
-    def link(self, path: str) -> Entry | None:
-        try:
-            target = self.folder.read_link(path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            return self.withheld(path, f"the link cannot be read: {error.strerror}")
-        problem = target_problem(path, target)
-        if problem is not None:
-            return self.withheld(path, problem)
-        return Entry(path.rpartition("/")[2], Kind.SYMLINK, target=target)
+        unchanged = self._previous.marks.get(path) == state_mark(stat)
+        if path in self.listings or (unchanged and path not in self._named and not self._whole):
+            return Entry(path.rpartition("/")[2], Kind.DIRECTORY)
+        return super().subdirectory(path, stat)
 
     def load_rules(self, path: str, found: list[tuple[str, os.stat_result]]) -> None:
-        for name, _stat in found:
-            if name == IGNORE_FILE:
-                try:
-                    self.ignore.load(path, self.read(join(path, IGNORE_FILE)))
-                except FileNotFoundError:
-                    return
-                except EntryRefused:
-                    self.ignore.refuse(path, "it is not a regular file, so none of its rules holds")
-                except OSError as error:
-                    self.ignore.refuse(path, f"it cannot be read ({error.strerror}), so none of its rules holds")
+        before = self.ignore.rules_of(path)
+        self.ignore.forget(path)
+        super().load_rules(path, found)
+        self._whole = self._whole or self.ignore.rules_of(path) != before
 
-    def read(self, path: str) -> bytes:
-        fd = self.folder.open_file(path)
-        with os.fdopen(fd, "rb") as file:
-            return file.read(MAX_FILE + 1)
+    def _drop(self, path: str) -> None:
+        """Forget a directory and everything below it."""
+        for entry in (*self._previous.index.children(path), *self.listings.get(path, ())):
+            if entry.kind is Kind.DIRECTORY and join(path, entry.name) not in self.gone:
+                self._drop(join(path, entry.name))
+        self.gone.add(path)
+        self.ignore.forget(path)
+        if path in self.listings:  # it went while this walk was under way
+            del self.listings[path], self.states[path], self.marks[path]
+            self.unhashed = [file for file in self.unhashed if parent(file[0]) != path]
+            self.problems = [problem for problem in self.problems if parent(problem.path) != path]
 
 
 def _hash(
-    walk: _Walk,
+    walk: Walk,
     store: Store,
     hasher: Hasher,
     now_ns: int,
@@ -269,7 +198,7 @@ def _hash(
         directory, _, name = result.path.rpartition("/")
         if result.error is None:
             done.append(result)
-            walk.listings[directory].append(_file_entry(result.path, result.stat, result.root))
+            walk.listings[directory].append(file_entry(result.path, result.stat, result.root))
             walk.states[directory][name] = state_mark(result.stat)
         elif result.error != GONE:
             reason = (
@@ -286,8 +215,3 @@ def _hash(
         for result in done
     )
     return done
-
-
-def _file_entry(path: str, stat: os.stat_result, root: bytes) -> Entry:
-    executable = bool(stat.st_mode & modes.S_IXUSR)
-    return Entry(path.rpartition("/")[2], Kind.FILE, stat.st_size, file_time(stat), executable, root)

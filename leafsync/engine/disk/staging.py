@@ -12,7 +12,7 @@ from leafsync.engine.core.index import Entry
 from leafsync.engine.core.merkle import CHUNK_SIZE, MAX_FILE_SIZE, chunk_count, file_root, leaf_hash, zero_leaf
 from leafsync.engine.core.names import STAGING, join, parent, target_problem
 from leafsync.engine.disk.commit import Commit, Committed, Staged, commit_group, replace
-from leafsync.engine.disk.folder import LOCK, Folder, disk_error, disk_errors
+from leafsync.engine.disk.folder import LOCK, MARKER, Folder, disk_error, disk_errors
 from leafsync.engine.disk.seen import change_error, check_path
 from leafsync.engine.disk.staged import ChunkMismatch, StagedFile
 from leafsync.engine.disk.store import StagedRow, Store
@@ -208,7 +208,7 @@ class Staging:
             found = dict(self._folder.list_directory(STAGING))
             for name, stat in found.items():
                 age = now - stat.st_ctime  # the mtime is the peer's once a file is finished
-                if name == LOCK or modes.S_ISDIR(stat.st_mode):
+                if name in (LOCK, MARKER) or modes.S_ISDIR(stat.st_mode):
                     continue
                 if age > (MAX_STAGED_AGE if name in rows else MAX_ORPHAN_AGE):
                     self._folder.unlink(join(STAGING, name))

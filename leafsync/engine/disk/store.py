@@ -1,47 +1,24 @@
-"""What a device remembers about one folder, in one SQLite file outside of it: hashes, and files that are half there.
+"""What a device remembers about one folder, in one SQLite file outside of it: hashes, files that are half there, what
+each other device agreed on, and what was done.
 
-All of it can be lost without harm: hashes are worked out again, staged files fetched again. So commits are not
-fsynced one by one (WAL with synchronous=NORMAL), and a bad row of the hash cache is a miss, never an error.
+Hashes and staged files can be lost without harm: they are worked out and fetched again. So commits are not fsynced one
+by one (WAL with synchronous=NORMAL), and a bad row of the hash cache is a miss, never an error.
 """
 
-import contextlib
-import sqlite3
-import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from os import O_CLOEXEC, O_CREAT, O_RDWR, close as close_fd, open as open_fd
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from xxhash import xxh3_64_digest
 
-from leafsync.errors import DiskFailed, DiskFull, StoreUnusable
-
-APPLICATION_ID = 0x4C656166
-"""In the header of the file ("Leaf"), so that a database of another program is never taken for ours."""
-
-BUSY_SECONDS = 5.0
-"""How long to wait for another process that looks at the file; LeafSync itself is there only once (Folder.lock)."""
+from leafsync.engine.disk.bases import Bases
+from leafsync.engine.disk.database import signed, unsigned
+from leafsync.engine.disk.passes import Passes
 
 PRUNE_SLACK = 1000
 """Stale rows that are left alone: deleting few rows costs more than keeping them."""
 
 PRUNE_SHARE = 0.25
 """Stale rows that are left alone, as a share of the rows in use."""
-
-_MIGRATIONS = (
-    """
-    CREATE TABLE hashes (mark INTEGER PRIMARY KEY, root BLOB NOT NULL, racy INTEGER NOT NULL, checksum BLOB NOT NULL);
-    CREATE INDEX racy_hashes ON hashes (mark) WHERE racy;
-    CREATE TABLE leaves (mark INTEGER PRIMARY KEY, leaves BLOB NOT NULL, checksum BLOB NOT NULL);
-    CREATE TABLE staged (name TEXT PRIMARY KEY, path TEXT NOT NULL, root BLOB NOT NULL, size INTEGER NOT NULL,
-                         bitmap BLOB NOT NULL, UNIQUE (path, root));
-    """,
-)
-"""Each brings the tables from one version to the next; only ever append."""
-
-SCHEMA_VERSION = len(_MIGRATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,76 +47,8 @@ class StagedRow:
     """Of the file in the staging directory."""
 
 
-class Store:
+class Store(Bases, Passes):
     """The records of one folder. Thread-safe. Every method raises StoreUnusable, DiskFull or DiskFailed."""
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        """Take over an open connection; see `open`."""
-        self.path = path
-        self._connection = connection
-        self._lock = threading.RLock()
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the file at `path`, or make it, for this user alone.
-
-        Raises StoreUnusable when it is damaged, another program's or a newer version's; the file stays as it is.
-        """
-        connection = None
-        try:
-            path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            close_fd(open_fd(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
-            connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            _prepare(connection)
-        except (OSError, sqlite3.Error, _Unusable) as error:
-            if connection is not None:
-                connection.close()
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise StoreUnusable(path=path, reason=reason) from error
-        return cls(path, connection)
-
-    def close(self) -> None:
-        """Write everything into the one file and close it. Every later call raises StoreUnusable."""
-        with self._lock:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise self._translated(error) from error
-
-    @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._use() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _translated(self, error: sqlite3.Error) -> Exception:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the high bits only say more about the same error
-        if code == sqlite3.SQLITE_FULL:
-            return DiskFull(path=self.path)
-        if code == sqlite3.SQLITE_IOERR:
-            return DiskFailed(path=self.path, reason=error)
-        return StoreUnusable(path=self.path, reason=error)
 
     # Hashes
 
@@ -148,7 +57,7 @@ class Store:
         with self._use() as connection:
             rows = connection.execute("SELECT mark, root, checksum FROM hashes WHERE racy = 0").fetchall()
         return {
-            _unsigned(mark): root
+            unsigned(mark): root
             for mark, root, checksum in rows
             if isinstance(root, bytes) and checksum == _checksum(mark, root + b"\0")
         }
@@ -156,13 +65,23 @@ class Store:
     def load_racy(self) -> frozenset[int]:
         """Return the marks of the files that have to be hashed again."""
         with self._use() as connection:
-            return frozenset(_unsigned(mark) for (mark,) in connection.execute("SELECT mark FROM hashes WHERE racy"))
+            return frozenset(unsigned(mark) for (mark,) in connection.execute("SELECT mark FROM hashes WHERE racy"))
+
+    def find_root(self, mark: int) -> bytes | None:
+        """Return the root of one file, None when it is not known or not to be relied on."""
+        with self._use() as connection:
+            query = "SELECT root, checksum FROM hashes WHERE mark = ? AND racy = 0"
+            row = connection.execute(query, (signed(mark),)).fetchone()
+        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(signed(mark), row[0] + b"\0"):
+            return None
+        root: bytes = row[0]
+        return root
 
     def leaves(self, mark: int) -> bytes | None:
         """Return the leaves of a file of more than one chunk, None when they are not known."""
         with self._use() as connection:
-            row = connection.execute("SELECT leaves, checksum FROM leaves WHERE mark = ?", (_signed(mark),)).fetchone()
-        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(_signed(mark), row[0]):
+            row = connection.execute("SELECT leaves, checksum FROM leaves WHERE mark = ?", (signed(mark),)).fetchone()
+        if row is None or not isinstance(row[0], bytes) or row[1] != _checksum(signed(mark), row[0]):
             return None
         leaves: bytes = row[0]
         return leaves
@@ -179,7 +98,7 @@ class Store:
             return
         with self._write() as connection:
             connection.execute("CREATE TEMP TABLE kept (mark INTEGER PRIMARY KEY)")
-            connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((_signed(mark),) for mark in marks))
+            connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((signed(mark),) for mark in marks))
             connection.execute("DELETE FROM hashes WHERE mark NOT IN (SELECT mark FROM kept)")
             connection.execute("DELETE FROM leaves WHERE mark NOT IN (SELECT mark FROM kept)")
             connection.execute("DROP TABLE kept")
@@ -219,7 +138,7 @@ class Store:
         """Forget staged files that are in place now and remember their hashes, in one transaction."""
         hashes, leaves = [], []
         for row in rows:
-            mark = _signed(row.mark)
+            mark = signed(row.mark)
             hashes.append((mark, row.root, row.racy, _checksum(mark, row.root + bytes((row.racy,)))))
             if row.leaves is not None:
                 leaves.append((mark, row.leaves, _checksum(mark, row.leaves)))
@@ -229,34 +148,5 @@ class Store:
             connection.executemany("INSERT OR REPLACE INTO leaves VALUES (?, ?, ?)", leaves)
 
 
-class _Unusable(Exception):
-    """Why the file cannot be used."""
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if (tables or version) and application != APPLICATION_ID:
-        raise _Unusable("it is the database of another program")
-    if version > SCHEMA_VERSION:
-        raise _Unusable(f"it was written by a newer LeafSync (version {version}, this one knows {SCHEMA_VERSION})")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    for number, migration in enumerate(_MIGRATIONS[version:], version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {migration} PRAGMA application_id = {APPLICATION_ID};"
-            f" PRAGMA user_version = {number}; COMMIT;"
-        )
-
-
 def _checksum(mark: int, value: bytes) -> bytes:
     return xxh3_64_digest(value, mark & ((1 << 64) - 1))
-
-
-def _signed(mark: int) -> int:
-    return mark - (1 << 64) if mark >> 63 else mark
-
-
-def _unsigned(mark: int) -> int:
-    return mark & ((1 << 64) - 1)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("leafsync.net")
 
 Authorize = Callable[[Fingerprint], None]
-"""Judges a peer's fingerprint inside the handshake: returns to accept it, raises a LeafSyncError to refuse. The error's
-field `address` is filled in if it was left out."""
+"""Judges a peer's fingerprint inside the handshake: returns to accept it, raises a LeafSyncError to refuse. Where
+the peer is is known here alone: it is put into the error's field `address`."""
 
 BURST_PACKETS = 128
 """Packets the pacer lets out at once at most: about 5 ms of the event loop, which nothing may block for longer."""
@@ -235,7 +235,7 @@ class PinnedQuic(QuicConnection):
             self._authorize(fingerprint)
         except LeafSyncError as error:
             # Only here is it known where a peer came from.
-            error.fields.setdefault("address", self.address)
+            error.fields["address"] = self.address
             self.refusal = error
             raise tls.AlertBadCertificate("not trusted") from error
         except Exception as error:

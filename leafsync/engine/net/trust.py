@@ -100,15 +100,17 @@ class TrustStore:
             TrustMalformed: it is not a sound trust file of this version, or others may write it. It is left alone,
                 and nobody is trusted.
         """
-        self._devices = {}
-        self._stamp = None
+        devices: dict[Fingerprint, Device] = {}
+        stamp = None
         try:
-            stamp, text = self._read()
+            read, text = self._read()
+            devices = self._parse(text) if text is not None else {}
+            stamp = read
         except OSError as error:
             raise self._malformed(error.strerror or "it cannot be read") from error
-        if text is not None:
-            self._devices = self._parse(text)
-        self._stamp = stamp
+        finally:
+            # All at once: other threads look devices up meanwhile.
+            self._devices, self._stamp = devices, stamp
 
     def refresh(self) -> bool:
         """Read the file again if it changed since it was read last, and return whether it did.

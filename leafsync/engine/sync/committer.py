@@ -110,14 +110,14 @@ class Committer:
             return
         finally:
             self._slots.release()
-        for fetch, error, stat in outcomes:
-            self._progress.finish(fetch.path, done=error is None)
-            if error is None:
+        for fetch, reason, stat in outcomes:
+            self._progress.finish(fetch.path, done=reason is None)
+            if reason is None:
                 self.done.append(self._record(fetch, stat))
-            elif isinstance(error, DiskFull):
-                self._failure = self._failure or error
+            elif isinstance(reason, DiskFull):
+                self._failure = self._failure or reason
             else:
-                self.problems.append(Problem(fetch.path, str(error)))
+                self.problems.append(Problem(fetch.path, str(reason)))
 
     def _record(self, fetch: Fetch, stat: os.stat_result | None) -> ActionRecord:
         kind = ActionKind.CREATED if fetch.local is None else ActionKind.REPLACED

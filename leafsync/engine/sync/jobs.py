@@ -43,7 +43,15 @@ from leafsync.engine.sync.policy import ConnectPolicy, Pin, ServePolicy
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.serve import Session, Terms, ended_well
 from leafsync.engine.sync.share import Share
-from leafsync.errors import DiskFailed, FolderIdentityLost, LeafSyncError, PeerClosed, RefusedByPeer, Unreachable, VersionMismatch
+from leafsync.errors import (
+    DiskFailed,
+    FolderIdentityLost,
+    LeafSyncError,
+    PeerClosed,
+    RefusedByPeer,
+    Unreachable,
+    VersionMismatch,
+)
 
 logger = logging.getLogger("leafsync.jobs")
 
@@ -383,7 +391,6 @@ class ConnectJob(Job):
             raise
         finally:
             connection.close(CloseCode.DONE)
-
 
     async def _until_needed(self, client: Client, passes: Passes) -> None:
         """Wait until a pass would find something: an edit here, a hint from there, or the interval is over.

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 
 from leafsync.engine.core.bitmap import ranges
 from leafsync.engine.core.index import Index, Kind
@@ -100,7 +101,7 @@ class LargeFile:
             by_path.setdefault(path, {})[missing[leaf]] = number
         for path, sources in by_path.items():
             try:
-                descriptor = await self._share.workers.obtain(lambda at=path: self._share.folder.open_file(at), os.close)
+                descriptor = await self._share.workers.obtain(partial(self._share.folder.open_file, path), os.close)
             except (OSError, LeafSyncError):
                 continue  # it was removed meanwhile; what it had is fetched
             try:

@@ -185,9 +185,7 @@ class Passes:
     ) -> tuple[Application, list[Refusal], Sides]:
         """Change this side, look at it again if it was changed, and have the other side changed."""
         share, options = self._share, self._options
-        means = Means(
-            self._connection, share, sides.local, progress, self._there, options.streams, options.rate_mbps
-        )
+        means = Means(self._connection, share, sides.local, progress, self._there, options.streams, options.rate_mbps)
         application = Application(means, now=now)
         if not plan.local.empty:
             self._on_state(PassState.TRANSFERRING, progress)
@@ -238,12 +236,12 @@ def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
         directories=len(here.directories),
         links=len(here.links),
         touched=len(here.touches),
-        trashed=tuple(step.path for step in (*here.clearings, *here.deletes)),
-        moved=tuple((move.source, move.target) for move in (*here.asides, *here.moves)),
+        trashed=tuple(here.discarded),
+        moved=tuple(here.renamed),
         fetched=tuple(fetch.path for fetch in here.fetches),
-        sent=tuple(step.path for step in (*there.fetches, *there.links)),
-        remote_trashed=tuple(step.path for step in (*there.clearings, *there.deletes)),
-        remote_moved=tuple((move.source, move.target) for move in (*there.asides, *there.moves)),
+        sent=tuple(there.brought),
+        remote_trashed=tuple(there.discarded),
+        remote_moved=tuple(there.renamed),
         remote_changes=len(there.directories) + len(there.touches),
         planned=dry_run,
     )
@@ -252,12 +250,8 @@ def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
 def _summary(plan: Plan, application: Application, refusals: Sequence[Refusal]) -> PassSummary:
     """Say what was done: here by the record of it, on the other side by what it did not refuse."""
     refused = {refusal.path for refusal in refusals}
-    there = plan.remote
+    there = Steps() if "" in refused else plan.remote
     failed = [(refusal.path, refusal.reason) for refusal in refusals if refusal.kind is not RefusalKind.IGNORED]
-    everything = "" in refused
-    done = [step for step in (*there.fetches, *there.links) if step.path not in refused and not everything]
-    trashed = [step.path for step in (*there.clearings, *there.deletes) if step.path not in refused and not everything]
-    moved = [move for move in (*there.asides, *there.moves) if move.target not in refused and not everything]
     rest = [*there.directories, *(touch.path for touch in there.touches)]
     remarks = _remarks(plan)
     return replace(
@@ -268,10 +262,10 @@ def _summary(plan: Plan, application: Application, refusals: Sequence[Refusal]) 
         trashed=application.paths(ActionKind.TRASHED),
         moved=tuple((action.source, action.path) for action in application.done if action.kind is ActionKind.MOVED),
         fetched=application.paths(ActionKind.CREATED, ActionKind.REPLACED),
-        sent=tuple(step.path for step in done),
-        remote_trashed=tuple(trashed),
-        remote_moved=tuple((move.source, move.target) for move in moved),
-        remote_changes=sum(path not in refused and not everything for path in rest),
+        sent=tuple(path for path in there.brought if path not in refused),
+        remote_trashed=tuple(path for path in there.discarded if path not in refused),
+        remote_moved=tuple(move for move in there.renamed if move[1] not in refused),
+        remote_changes=sum(path not in refused for path in rest),
         problems=(
             *remarks.problems,
             *((problem.path, problem.reason) for problem in application.problems),

@@ -48,7 +48,7 @@ class ServePolicy:
             self._accept_first = False
             self._pins[fingerprint] = Pin(fingerprint, BY_ACCEPT_FIRST)
         else:
-            raise PeerUnknown(fingerprint=fingerprint)
+            raise PeerUnknown(address="", fingerprint=fingerprint)
 
     def pin(self, fingerprint: str) -> Pin | None:
         """Return the pin that still has to be written for this device."""

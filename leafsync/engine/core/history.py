@@ -1,0 +1,54 @@
+"""The history: what each pass did to this folder, so that it can be shown and undone."""
+
+import enum
+
+import msgspec
+
+
+class ActionKind(enum.StrEnum):
+    """What was done to a path."""
+
+    CREATED = "created"
+    """A file came where nothing was."""
+    REPLACED = "replaced"
+    """A file took the place of another file or link."""
+    TRASHED = "trashed"
+    """A file, link or directory went to the trash."""
+    MOVED = "moved"
+    """A file, link or directory was renamed from `ActionRecord.source` to its path."""
+    MADE = "made"
+    """A directory was made."""
+    LINKED = "linked"
+    """A symlink was made."""
+    TOUCHED = "touched"
+    """The time or executable bit of a file was set; its content stayed."""
+    CONFLICT = "conflict"
+    """Both sides had changed the path; the version in `ActionRecord.source` is the copy of the other one. A note: what
+    was done about it are actions of their own."""
+
+
+class ActionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_defaults=True):
+    """One action that was carried out here."""
+
+    kind: ActionKind
+    path: str
+    source: str = ""
+    """Where a moved entry was, or the conflict copy."""
+    kept: str = ""
+    """Where in the trash what was there before is, empty when nothing was or when it is there no more."""
+    mark: int | None = None
+    """The state of the file or link that the action left (64 bits, `disk.folder.state_mark`): an undo touches nothing
+    else. None for directories and for what is gone."""
+
+
+class PassRecord(msgspec.Struct, frozen=True):
+    """One pass that changed something here."""
+
+    id: str
+    """Name of its directory in the trash; the beginning of it is enough for a user to type."""
+    moment: str
+    """When it began (RFC 3339)."""
+    peer: str
+    """Name of the other device, empty when the user undid or restored something."""
+    actions: tuple[ActionRecord, ...]
+    """In the order they were carried out."""

@@ -1,0 +1,154 @@
+"""The records of agreement: who this folder is, and the last state that it and another folder both had (the base).
+
+A base is only good as a whole. If a row of it is damaged or missing, there is no base: the next pass is like a first
+contact, which deletes nothing.
+"""
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from blake3 import blake3
+
+from leafsync.engine.core.index import Entry, Kind
+from leafsync.engine.core.names import join
+from leafsync.engine.disk.database import Database, signed, unsigned
+
+_log = logging.getLogger("leafsync.disk")
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(tuple[Entry, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is remembered about the folder itself."""
+
+    id: str
+    marked: bool
+    """Whether the folder has a marker with this id; one that cannot be written to has none."""
+    inode: int
+    """Of the folder's directory: what tells another one apart while there is no marker."""
+
+
+class Bases(Database):
+    """The part of the store that holds the folder's identity and its bases."""
+
+    def identity(self) -> Identity | None:
+        """Return what the folder at this path was when it was last used, None when it never was."""
+        with self._use() as connection:
+            row = connection.execute("SELECT id, marked, inode FROM identity").fetchone()
+        return Identity(str(row[0]), bool(row[1]), unsigned(row[2])) if row else None
+
+    def put_identity(self, identity: Identity) -> None:
+        """Remember who the folder is. Under another id than before, all bases are forgotten: they are of another
+        folder."""
+        with self._write() as connection:
+            known = connection.execute("SELECT id FROM identity").fetchone()
+            if known is not None and known[0] != identity.id:
+                _forget(connection)
+            row = (identity.id, identity.marked, signed(identity.inode))
+            connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?)", row)
+
+    def base_digest(self, peer: str, remote: str) -> bytes | None:
+        """Return the digest that was put with the base, None when there is none.
+
+        `peer` is the fingerprint of the other device, `remote` the id of its folder.
+        """
+        with self._use() as connection:
+            row = _find(connection, peer, remote)
+        return row[1] if row else None
+
+    def base(self, peer: str, remote: str) -> dict[str, tuple[Entry, ...]] | None:
+        """Return the listings of the base (directory -> entries), None when there is none that is whole."""
+        with self._read() as connection:
+            found = _find(connection, peer, remote)
+            if found is None:
+                return None
+            number, _digest, directories = found
+            rows = connection.execute("SELECT path, checksum, entries FROM listings WHERE base = ?", (number,))
+            listings = _decoded(rows, directories)
+        if listings is None:
+            _log.warning("the records of what was agreed with %s are damaged: it counts as a first contact", peer)
+            with self._write() as connection:  # or `put_base` would take its damaged rows for unchanged ones
+                _forget(connection, number)
+        return listings
+
+    def put_base(self, peer: str, remote: str, digest: bytes, listings: Mapping[str, Sequence[Entry]]) -> None:
+        """Remember the base, in one transaction. Directories that did not change are not written again."""
+        encoded = {path: _ENCODER.encode(entries) for path, entries in listings.items()}
+        checksums = {path: _listing_checksum(path, entries) for path, entries in encoded.items()}
+        with self._write() as connection:
+            checksum = _base_checksum(peer, remote, digest, len(encoded))
+            (number,) = connection.execute(
+                "INSERT INTO bases (peer, remote, digest, directories, checksum) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (peer, remote) DO UPDATE SET digest = excluded.digest,"
+                " directories = excluded.directories, checksum = excluded.checksum RETURNING number",
+                (peer, remote, digest, len(encoded), checksum),
+            ).fetchone()
+            known = dict(connection.execute("SELECT path, checksum FROM listings WHERE base = ?", (number,)))
+            gone = [(number, path) for path in known if path not in encoded]
+            connection.executemany("DELETE FROM listings WHERE base = ? AND path = ?", gone)
+            changed = [
+                (number, path, checksums[path], entries)
+                for path, entries in encoded.items()
+                if known.get(path) != checksums[path]
+            ]
+            connection.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)", changed)
+
+    def forget_bases(self) -> None:
+        """Forget all bases: the next pass with every device is like a first contact."""
+        with self._write() as connection:
+            _forget(connection)
+
+
+def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, bytes, int] | None:
+    """Return number, digest and count of directories of a base."""
+    query = "SELECT number, digest, directories, checksum FROM bases WHERE peer = ? AND remote = ?"
+    row = connection.execute(query, (peer, remote)).fetchone()
+    if row is None:
+        return None
+    number, digest, directories, checksum = row
+    with contextlib.suppress(TypeError, OverflowError):  # values of another type than were written
+        if checksum == _base_checksum(peer, remote, digest, directories):
+            return number, digest, directories
+    _log.warning("the record of what was agreed with %s is damaged: it counts as a first contact", peer)
+    return None
+
+
+def _decoded(rows: sqlite3.Cursor, directories: int) -> dict[str, tuple[Entry, ...]] | None:
+    listings: dict[str, tuple[Entry, ...]] = {}
+    for path, checksum, entries in rows:
+        if not isinstance(path, str) or not isinstance(entries, bytes) or checksum != _listing_checksum(path, entries):
+            return None
+        try:
+            listings[path] = _DECODER.decode(entries)
+        except msgspec.DecodeError:
+            return None
+    if len(listings) != directories or "" not in listings:
+        return None
+    inner = (join(path, entry.name) for path in listings for entry in listings[path] if entry.kind is Kind.DIRECTORY)
+    return listings if all(path in listings for path in inner) else None
+
+
+def _forget(connection: sqlite3.Connection, number: int | None = None) -> None:
+    """Forget one base, or all."""
+    if number is None:
+        connection.execute("DELETE FROM listings")
+        connection.execute("DELETE FROM bases")
+    else:
+        connection.execute("DELETE FROM listings WHERE base = ?", (number,))
+        connection.execute("DELETE FROM bases WHERE number = ?", (number,))
+
+
+def _listing_checksum(path: str, entries: bytes) -> bytes:
+    """Return what tells one listing from another. It decides what is written, so names that a peer chose to collide
+    must not: BLAKE3."""
+    return blake3(path.encode() + b"\0" + entries).digest(16)
+
+
+def _base_checksum(peer: str, remote: str, digest: bytes, directories: int) -> bytes:
+    return blake3(f"{peer}\0{remote}\0{directories}\0".encode() + digest).digest(16)

@@ -1,0 +1,227 @@
+"""The walk: directories listed, and every name in them turned into an entry, a problem, or a file to be hashed."""
+
+import errno
+import os
+import stat as modes
+import threading
+import unicodedata
+
+from leafsync.engine.core.index import Entry, Index, Kind, Problem
+from leafsync.engine.core.merkle import MAX_FILE_SIZE
+from leafsync.engine.core.names import (
+    IGNORE_FILE,
+    MAX_DEPTH,
+    MAX_PATH,
+    STAGING,
+    TRASH,
+    join,
+    name_problem,
+    target_problem,
+)
+from leafsync.engine.disk.folder import Folder, state_mark
+from leafsync.engine.disk.hashing import Cancelled
+from leafsync.engine.disk.ignore import MAX_FILE, IgnoreRules
+from leafsync.engine.disk.store import Store
+from leafsync.errors import EntryRefused, FolderUnreadable
+
+IGNORED = "ignored"
+"""Why an entry is withheld when it is by a rule and not by a problem."""
+
+MOUNTED = "another filesystem is mounted here"
+
+_MAX_TIME = (1 << 63) - 1
+
+
+def file_time(stat: os.stat_result) -> int:
+    """Return the modification time as an entry holds it: filesystems store more than 64 bits of nanoseconds."""
+    return max(-_MAX_TIME - 1, min(stat.st_mtime_ns, _MAX_TIME))
+
+
+def file_entry(path: str, stat: os.stat_result, root: bytes) -> Entry:
+    """Return the entry of a file with this lstat and this root."""
+    executable = bool(stat.st_mode & modes.S_IXUSR)
+    return Entry(path.rpartition("/")[2], Kind.FILE, stat.st_size, file_time(stat), executable, root)
+
+
+class Known:
+    """Roots of files that did not change, out of the last index and the cache."""
+
+    def __init__(self, store: Store, previous: Index | None, *, few: bool = False) -> None:
+        """Know what `previous` and the store know; `few` says that little will be asked, so the cache is not read."""
+        self._store = store
+        self._previous = previous
+        self._few = few
+        self._racy = store.load_racy() if previous is not None else frozenset()
+        self._cached: dict[int, bytes] | None = None
+
+    def before(self, directory: str) -> dict[str, bytes]:
+        """Return name -> root of the files that the last index has in a directory."""
+        if self._previous is None:
+            return {}
+        return {entry.name: entry.hash for entry in self._previous.children(directory) if entry.kind is Kind.FILE}
+
+    def root(self, path: str, mark: int, before: bytes | None) -> bytes | None:
+        """Return the root of a file with this mark; `before` is the one in the last index."""
+        previous = self._previous
+        if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
+            return before
+        if self._few:
+            return self._store.find_root(mark)
+        if self._cached is None:
+            self._cached = self._store.load_roots()
+        return self._cached.get(mark)
+
+
+class Walk:
+    """One walk down the folder, and what it found so far."""
+
+    def __init__(self, folder: Folder, known: Known, cancelled: threading.Event) -> None:
+        self.folder = folder
+        self.known = known
+        self.cancelled = cancelled
+        self.ignore = IgnoreRules()
+        self.listings: dict[str, list[Entry]] = {}
+        self.states: dict[str, dict[str, int]] = {}
+        """For each directory, the state marks of its files."""
+        self.marks: dict[str, int] = {}
+        """The state mark of each directory, taken before it was listed."""
+        self.problems: list[Problem] = []
+        self.unhashed: list[tuple[str, os.stat_result]] = []
+        """Files that nothing is known of; they are in no listing yet."""
+        self.complete = True
+        """Whether every directory could be read, so that a hash nobody asked for is of no more use."""
+
+    def root(self) -> None:
+        """Walk the whole folder. Raises FolderUnreadable, Cancelled."""
+        try:
+            mark = self.mark("")
+            self.directory("", self.folder.list_directory(""), mark)
+        except OSError as error:
+            raise FolderUnreadable(path=self.folder.path, reason=error.strerror) from error
+
+    def mark(self, path: str) -> int:
+        """Return the state mark of a directory. Raises OSError."""
+        stat = self.folder.stat(path)
+        if stat is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return state_mark(stat)
+
+    def directory(self, path: str, found: list[tuple[str, os.stat_result]], mark: int) -> None:
+        """Take in the listing of a directory, and walk what is below. `mark` is its state before it was listed."""
+        if self.cancelled.is_set():
+            raise Cancelled
+        entries: list[Entry] = []
+        states: dict[str, int] = {}
+        self.listings[path], self.states[path], self.marks[path] = entries, states, mark
+        self.load_rules(path, found)
+        found = self.usable(path, found)
+        before = self.known.before(path)
+        deep = path.count("/") + 2 > MAX_DEPTH if path else False
+        for name, stat in found:
+            child = f"{path}/{name}" if path else name
+            is_directory = modes.S_ISDIR(stat.st_mode)
+            entry: Entry | None
+            if self.ignore.ignored_here(child, is_directory):
+                entry = Entry(name, Kind.WITHHELD, target=IGNORED)
+            elif deep:
+                entry = self.withheld(child, f"the path is deeper than {MAX_DEPTH} directories")
+            elif len(child) > MAX_PATH // 4 and len(child.encode()) > MAX_PATH:
+                entry = self.withheld(child, f"the path is longer than {MAX_PATH} bytes")
+            elif modes.S_ISREG(stat.st_mode):
+                entry = self.file(child, stat, before.get(name), states)
+            elif is_directory:
+                entry = self.subdirectory(child, stat)
+            elif modes.S_ISLNK(stat.st_mode):
+                entry = self.link(child)
+            else:
+                entry = self.withheld(child, "it is not a file, directory or symbolic link")
+            if entry is not None:
+                entries.append(entry)
+
+    def usable(self, path: str, found: list[tuple[str, os.stat_result]]) -> list[tuple[str, os.stat_result]]:
+        """Leave out our own directories and names that cannot travel, and withhold names that collide with such."""
+        own = (STAGING, TRASH) if not path else ()
+        kept, refused = [], set()
+        for name, stat in found:
+            if name in own:
+                continue
+            problem = name_problem(name)
+            if problem is None:
+                kept.append((name, stat))
+            else:
+                refused.add(unicodedata.normalize("NFC", name))
+                self.report(path, name, stat, problem)
+        if not refused:
+            return kept
+        colliding = [name for name, _stat in kept if name in refused]
+        for name in colliding:
+            reason = "another name here differs only in its Unicode normal form"
+            self.listings[path].append(self.withheld(join(path, name), reason))
+        return [(name, stat) for name, stat in kept if name not in colliding]
+
+    def report(self, path: str, name: str, stat: os.stat_result, problem: str) -> None:
+        child = join(path, name)
+        if not self.ignore.ignored_here(child, modes.S_ISDIR(stat.st_mode)):
+            self.problems.append(Problem(child, problem))
+
+    def withheld(self, path: str, reason: str) -> Entry:
+        """Return the entry of something that is there but cannot take part, which is a problem."""
+        self.problems.append(Problem(path, reason))
+        return Entry(path.rpartition("/")[2], Kind.WITHHELD, target=reason)
+
+    def file(self, path: str, stat: os.stat_result, before: bytes | None, states: dict[str, int]) -> Entry | None:
+        if stat.st_size > MAX_FILE_SIZE:
+            return self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB")
+        mark = state_mark(stat)
+        root = self.known.root(path, mark, before)
+        if root is None:
+            self.unhashed.append((path, stat))
+            return None
+        entry = file_entry(path, stat, root)
+        states[entry.name] = mark
+        return entry
+
+    def subdirectory(self, path: str, stat: os.stat_result) -> Entry | None:
+        """Walk a directory in another one; None when it is gone."""
+        if stat.st_dev != self.folder.device:
+            return self.withheld(path, MOUNTED)
+        try:
+            found = self.folder.list_directory(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return self.withheld(path, MOUNTED)
+            self.complete = False
+            return self.withheld(path, f"the directory cannot be read: {error.strerror}")
+        self.directory(path, found, state_mark(stat))
+        return Entry(path.rpartition("/")[2], Kind.DIRECTORY)
+
+    def link(self, path: str) -> Entry | None:
+        try:
+            target = self.folder.read_link(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return self.withheld(path, f"the link cannot be read: {error.strerror}")
+        problem = target_problem(path, target)
+        if problem is not None:
+            return self.withheld(path, problem)
+        return Entry(path.rpartition("/")[2], Kind.SYMLINK, target=target)
+
+    def load_rules(self, path: str, found: list[tuple[str, os.stat_result]]) -> None:
+        for name, _stat in found:
+            if name == IGNORE_FILE:
+                try:
+                    self.ignore.load(path, self.read(join(path, IGNORE_FILE)))
+                except FileNotFoundError:
+                    return
+                except EntryRefused:
+                    self.ignore.refuse(path, "it is not a regular file, so none of its rules holds")
+                except OSError as error:
+                    self.ignore.refuse(path, f"it cannot be read ({error.strerror}), so none of its rules holds")
+
+    def read(self, path: str) -> bytes:
+        fd = self.folder.open_file(path)
+        with os.fdopen(fd, "rb") as file:
+            return file.read(MAX_FILE + 1)

@@ -1,0 +1,167 @@
+"""The base: it comes back as it was put, only what changed is written, and half of it is none of it."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from leafsync.engine.core.index import Entry, Index, Kind
+from leafsync.engine.disk.bases import Identity
+from leafsync.engine.disk.store import Store
+
+PEER, REMOTE, DIGEST = "f" * 64, "a" * 32, b"d" * 32
+FILE = Entry("f", Kind.FILE, 5, -1_500_000_000, True, b"r" * 32)
+LINK = Entry("l", Kind.SYMLINK, target="f")
+DIRECTORY = Entry("d", Kind.DIRECTORY, hash=b"h" * 32)
+LISTINGS: Mapping[str, Sequence[Entry]] = {"": (DIRECTORY, FILE, LINK), "d": (FILE,)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.open(path) as store:
+        yield store
+
+
+def spoil(path: Path, statement: str, *values: object) -> None:
+    """Do something to the file behind the store's back."""
+    connection = sqlite3.connect(path)
+    connection.execute(statement, values)
+    connection.commit()
+    connection.close()
+
+
+class TestBase:
+    def test_comes_back(self, path: Path, store: Store) -> None:
+        store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
+        store.close()
+        with Store.open(path) as again:
+            assert again.base_digest(PEER, REMOTE) == DIGEST
+            assert again.base(PEER, REMOTE) == LISTINGS
+
+    def test_none_yet(self, store: Store) -> None:
+        assert store.base_digest(PEER, REMOTE) is None
+        assert store.base(PEER, REMOTE) is None
+
+    def test_one_for_each_peer_and_folder(self, store: Store) -> None:
+        for number, (peer, remote) in enumerate([("p", "1"), ("p", "2"), ("q", "1")]):
+            store.put_base(peer, remote, bytes([number]), {"": (Entry(str(number), Kind.FILE),)})
+        assert store.base_digest("p", "2") == b"\1"
+        assert store.base("q", "1") == {"": (Entry("2", Kind.FILE),)}
+        assert store.base("q", "2") is None
+        store.forget_bases()
+        assert store.base("p", "1") is None
+        assert store.base_digest("q", "1") is None
+
+    def test_the_latest_holds(self, store: Store) -> None:
+        store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
+        store.put_base(PEER, REMOTE, b"e" * 32, {"": (FILE,)})
+        assert store.base(PEER, REMOTE) == {"": (FILE,)}
+        assert store.base_digest(PEER, REMOTE) == b"e" * 32
+
+    def test_only_changed_directories_are_written(self, store: Store) -> None:
+        many = {f"d{number}": (FILE,) for number in range(100)}
+        top = tuple(Entry(name, Kind.DIRECTORY) for name in sorted(many))
+        store.put_base(PEER, REMOTE, DIGEST, {"": top, **many})
+        before = store._connection.total_changes
+        store.put_base(PEER, REMOTE, DIGEST, {"": top, **many, "d7": (LINK,)})
+        assert store._connection.total_changes - before == 2  # the base itself, and d7
+        found = store.base(PEER, REMOTE)
+        assert found is not None
+        assert found["d7"] == (LINK,)
+        assert found["d8"] == (FILE,)
+
+    def test_the_digest_of_the_index_is_that_of_the_base(self, store: Store) -> None:
+        index = Index(LISTINGS)
+        store.put_base(PEER, REMOTE, index.digest, index.directories)
+        found = store.base(PEER, REMOTE)
+        assert found is not None
+        assert Index(found).digest == index.digest == store.base_digest(PEER, REMOTE)
+
+    def test_a_failed_write_leaves_the_old_one(self, store: Store) -> None:
+        store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
+        store._connection.execute("PRAGMA query_only = 1")
+        with pytest.raises(Exception, match="readonly"):
+            store.put_base(PEER, REMOTE, b"e" * 32, {"": ()})
+        store._connection.execute("PRAGMA query_only = 0")
+        assert store.base(PEER, REMOTE) == LISTINGS
+
+
+DAMAGE: dict[str, tuple[str, *tuple[object, ...]]] = {
+    "an entry": ("UPDATE listings SET entries = ? WHERE path = 'd'", b"\x90"),
+    "no bytes": ("UPDATE listings SET entries = ? WHERE path = 'd'", "text"),
+    "a checksum": ("UPDATE listings SET checksum = ? WHERE path = ''", b"x" * 16),
+    "a row less": ("DELETE FROM listings WHERE path = 'd'",),
+    "a row more": ("INSERT INTO listings SELECT base, 'e', checksum, entries FROM listings WHERE path = 'd'",),
+    "another path": ("UPDATE listings SET path = 'e' WHERE path = 'd'",),
+    "the digest": ("UPDATE bases SET digest = ?", b"x" * 32),
+    "a digest of another type": ("UPDATE bases SET digest = 7",),
+    "the count": ("UPDATE bases SET directories = 1",),
+    "another peer": ("UPDATE bases SET peer = ?", PEER),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_base_is_none(path: Path, store: Store, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault case 80: half a base would delete what it does not list; no base deletes nothing."""
+    store.put_base("other" if damage == "another peer" else PEER, REMOTE, DIGEST, LISTINGS)
+    spoil(path, *DAMAGE[damage])
+    with caplog.at_level(logging.WARNING, "leafsync.disk"):
+        assert store.base(PEER, REMOTE) is None
+    assert "damaged" in caplog.text
+    store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
+    assert store.base(PEER, REMOTE) == LISTINGS
+
+
+def test_a_listing_that_lacks_a_directory_is_none(store: Store) -> None:
+    store.put_base(PEER, REMOTE, DIGEST, {"": (DIRECTORY,)})
+    assert store.base(PEER, REMOTE) is None
+
+
+NAMES = st.sampled_from(["a", "b", "c", "é", "x y"])
+TREES = st.recursive(st.integers(0, 5), lambda inner: st.dictionaries(NAMES, inner, max_size=3), max_leaves=8)
+Node = int | dict[str, "Node"]
+
+
+def listings(tree: dict[str, Node], path: str = "") -> dict[str, tuple[Entry, ...]]:
+    found: dict[str, tuple[Entry, ...]] = {}
+    entries = []
+    for name, node in sorted(tree.items()):
+        if isinstance(node, dict):
+            entries.append(Entry(name, Kind.DIRECTORY))
+            found |= listings(node, f"{path}/{name}" if path else name)
+        else:
+            entries.append(Entry(name, Kind.FILE, node))
+    return {**found, path: tuple(entries)}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(trees=st.lists(st.dictionaries(NAMES, TREES, max_size=4), min_size=1, max_size=4))
+def test_whatever_was_put_last_comes_back(trees: list[dict[str, Node]], store: Store) -> None:
+    for number, tree in enumerate(trees):
+        store.put_base(PEER, REMOTE, bytes([number]), listings(tree))
+        assert store.base(PEER, REMOTE) == listings(tree)
+        assert store.base_digest(PEER, REMOTE) == bytes([number])
+
+
+class TestIdentity:
+    def test_comes_back(self, store: Store) -> None:
+        assert store.identity() is None
+        for identity in (Identity("a" * 32, False, 7), Identity("a" * 32, True, (1 << 64) - 1)):
+            store.put_identity(identity)
+            assert store.identity() == identity
+
+    def test_another_folder_has_no_bases(self, store: Store) -> None:
+        store.put_identity(Identity("a" * 32, False, 7))
+        store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
+        store.put_identity(Identity("a" * 32, True, 8))
+        assert store.base(PEER, REMOTE) == LISTINGS
+        store.put_identity(Identity("b" * 32, True, 8))
+        assert store.base(PEER, REMOTE) is None

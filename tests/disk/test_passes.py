@@ -1,0 +1,95 @@
+"""The history in the store: newest first, found by the beginning of an id, damage shown as a gap."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
+from leafsync.engine.disk.store import Store
+from leafsync.errors import PassAmbiguous, PassUnknown
+
+ACTIONS = (
+    ActionRecord(ActionKind.REPLACED, "a/f", kept=".leafsync_trash/p/a/f", mark=(1 << 64) - 1),
+    ActionRecord(ActionKind.MOVED, "b", source="a"),
+    ActionRecord(ActionKind.TRASHED, "é", kept=".leafsync_trash/p/é"),
+)
+
+
+def record(id: str, *actions: ActionRecord) -> PassRecord:  # noqa: A002 - the record's own field is called that
+    return PassRecord(id, "2026-11-22T13:45:01+00:00", "laptop", actions)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with Store.open(path) as store:
+        yield store
+
+
+def test_newest_first(store: Store) -> None:
+    records = [record(f"2026-{number}", *ACTIONS[: number % 4]) for number in range(10)]
+    for one in records:
+        store.put_pass(one)
+    assert store.passes() == records[::-1]
+    assert store.passes(3) == records[:-4:-1]
+    assert store.passes(0) == []
+
+
+def test_a_pass_that_goes_on_keeps_its_place(store: Store) -> None:
+    for one in (record("a"), record("b"), record("a", *ACTIONS)):
+        store.put_pass(one)
+    assert store.passes() == [record("b"), record("a", *ACTIONS)]
+
+
+class TestFind:
+    @pytest.fixture(autouse=True)
+    def some(self, store: Store) -> None:
+        for name in ("20261122-134501-ab12", "20261122-134501-ab1", "20261123-000000-ffff", "100%"):
+            store.put_pass(record(name))
+
+    @pytest.mark.parametrize(
+        ("asked", "found"),
+        [
+            ("20261123", "20261123-000000-ffff"),
+            ("20261122-134501-ab12", "20261122-134501-ab12"),
+            ("20261122-134501-ab1", "20261122-134501-ab1"),
+            ("100%", "100%"),
+        ],
+    )
+    def test_by_its_beginning(self, store: Store, asked: str, found: str) -> None:
+        assert store.find_pass(asked).id == found
+
+    @pytest.mark.parametrize("asked", ["", "2025", "%", "_", "20261123-000000-ffff2", "ffff"])
+    def test_unknown(self, store: Store, asked: str) -> None:
+        with pytest.raises(PassUnknown):
+            store.find_pass(asked)
+
+    def test_ambiguous(self, store: Store) -> None:
+        with pytest.raises(PassAmbiguous, match="2026 stands for more"):
+            store.find_pass("2026")
+
+    def test_dropped(self, store: Store) -> None:
+        store.drop_passes(["100%", "20261123-000000-ffff", "unknown"])
+        assert {one.id for one in store.passes()} == {"20261122-134501-ab12", "20261122-134501-ab1"}
+
+
+@pytest.mark.parametrize("value", [b"\x80", b"", "text", 7])
+def test_a_damaged_one_is_left_out(path: Path, store: Store, value: object, caplog: pytest.LogCaptureFixture) -> None:
+    store.put_pass(record("a", *ACTIONS))
+    store.put_pass(record("b"))
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE passes SET record = ? WHERE id = 'a'", (value,))
+    connection.commit()
+    connection.close()
+    with caplog.at_level(logging.WARNING, "leafsync.disk"):
+        assert store.passes() == [record("b")]
+    assert "a is damaged" in caplog.text
+    with pytest.raises(PassUnknown):
+        store.find_pass("a")
