@@ -19,6 +19,10 @@ from leafsync.engine.core.messages import (
     MAX_LEAVES_PAGE,
     Abort,
     AbortReason,
+    Change,
+    Changed,
+    ChangeKind,
+    ChangeRequest,
     Chunk,
     CloseCode,
     Decoder,
@@ -29,11 +33,15 @@ from leafsync.engine.core.messages import (
     Fetch,
     FetchItem,
     Hello,
+    Hint,
     Leaves,
     Listing,
     ListRequest,
     Message,
     MessageMalformed,
+    Refusal,
+    RefusalKind,
+    Unready,
     Welcome,
     control_replies,
     control_requests,
@@ -60,16 +68,20 @@ FAMILIES: dict[type[Message], Decoder[Any]] = {
     Chunk: data_replies,
     End: data_replies,
     Abort: data_replies,
+    ChangeRequest: control_requests,
+    Changed: control_replies,
+    Hint: control_replies,
+    Unready: control_replies,
 }
 
 DECODERS: tuple[Decoder[Any], ...] = (control_requests, control_replies, data_requests, data_replies)
 
 EXAMPLES: list[Message] = [
     Hello([1, 2], ["zstd"], "laptop", "leafsync 0.1"),
-    Welcome(1, [], "server", "leafsync 0.1"),
+    Welcome(1, [], "server", "leafsync 0.1", "0f", True),
     DigestRequest(),
     DigestRequest("dir/a"),
-    Digest(HASH, 3, 1 << 40, 0),
+    Digest(HASH, 3, 1 << 40, 0, 5),
     ListRequest(["", "dir"]),
     Listing([FILE, LINK], True),
     Fetch([FetchItem("dir/a", 5 << 20, HASH, [(0, 1), (3, 2)], True)]),
@@ -78,6 +90,10 @@ EXAMPLES: list[Message] = [
     Chunk(8, 1, Encoding.ZERO),
     End(),
     Abort(AbortReason.CHANGED),
+    ChangeRequest([Change(ChangeKind.PUT, "a.txt", FILE, HASH), Change(ChangeKind.MOVE, "b", None, HASH, "a")], True),
+    Changed([Refusal("a.txt", RefusalKind.CHANGED, "no")], True),
+    Hint(),
+    Unready("gone"),
 ]
 
 GOLDEN = [
@@ -107,7 +123,7 @@ def test_every_message_has_its_published_bytes(message: Message, golden: str) ->
 def test_every_message_has_an_example_and_a_tag_of_its_own() -> None:
     tagged = [message for message in Message.__subclasses__() if message.__struct_config__.tag is not None]
     assert set(tagged) == set(FAMILIES) == {type(example) for example in EXAMPLES}
-    assert {message.__struct_config__.tag for message in tagged} == set(range(1, 12))
+    assert {message.__struct_config__.tag for message in tagged} == set(range(1, 16))
 
 
 def test_a_frame_is_its_length_and_its_body() -> None:
@@ -147,11 +163,19 @@ items = st.builds(
     st.lists(st.tuples(indexes, st.integers(1, MAX_CHUNK_INDEX)), max_size=4),
     st.booleans(),
 )
+changes = st.builds(
+    Change,
+    st.sampled_from(ChangeKind),
+    st.text(min_size=1, max_size=20),
+    st.one_of(st.none(), entries),
+    st.binary(max_size=32),
+    texts,
+)
 any_message: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.lists(versions, min_size=1, max_size=16), st.lists(texts, max_size=4), texts, texts),
-    st.builds(Welcome, versions, st.lists(texts, max_size=4), texts, texts),
+    st.builds(Welcome, versions, st.lists(texts, max_size=4), texts, texts, texts, st.booleans()),
     st.builds(DigestRequest, texts),
-    st.builds(Digest, hashes, counts, counts, counts),
+    st.builds(Digest, hashes, counts, counts, counts, counts),
     st.builds(ListRequest, st.lists(texts, min_size=1, max_size=4)),
     st.builds(Listing, st.lists(entries, max_size=4), st.booleans()),
     st.builds(Fetch, st.lists(items, min_size=1, max_size=3)),
@@ -159,6 +183,12 @@ any_message: st.SearchStrategy[Message] = st.one_of(
     st.builds(Chunk, indexes, st.integers(1, CHUNK_SIZE), st.sampled_from(Encoding)),
     st.builds(End),
     st.builds(Abort, st.sampled_from(AbortReason)),
+    st.builds(ChangeRequest, st.lists(changes, max_size=3), st.booleans()),
+    st.builds(
+        Changed, st.lists(st.builds(Refusal, texts, st.sampled_from(RefusalKind), texts), max_size=3), st.booleans()
+    ),
+    st.builds(Hint),
+    st.builds(Unready, texts),
 )
 
 

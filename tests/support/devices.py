@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from leafsync.engine.core.address import Address
 from leafsync.engine.core.events import Event, PassFinished
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
+from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.core.status import PassSummary
 from leafsync.engine.service import Engine, EngineConfig
 from leafsync.engine.sync.jobs import ConnectJob, ServeJob
@@ -85,9 +86,13 @@ class Device:
 
     async def connect(self, server: ServeJob, **options: Any) -> ConnectJob:
         address = Address("127.0.0.1", server.status().port)
-        job = await self.engine.connect(ConnectOptions(address, str(self.folder), **options))
+        job = await self.engine.connect(connect_options(address, self.folder, **options))
         assert isinstance(job, ConnectJob)
         return job
+
+    async def sync(self, server: ServeJob, **options: Any) -> PassSummary:
+        """Do one pass in both directions."""
+        return await self.pull(server, mode=Mode.BOTH, **options)
 
     async def pull(self, server: ServeJob, **options: Any) -> PassSummary:
         """Do one pass."""
@@ -98,6 +103,12 @@ class Device:
 
     def passes(self) -> list[PassSummary]:
         return [event.summary for event in self.seen(PassFinished)]
+
+
+def connect_options(address: Address, folder: Path, *, mirror: bool = False, **options: Any) -> ConnectOptions:
+    """Options of tests that are about one direction, unless they name a mode."""
+    options.setdefault("mode", Mode.MIRROR if mirror else Mode.PULL)
+    return ConnectOptions(address, str(folder), **options)
 
 
 async def until(condition: Callable[[], bool], *, deadline: float = DEADLINE) -> None:

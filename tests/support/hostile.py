@@ -38,7 +38,6 @@ from leafsync.engine.core.messages import (
     frame,
 )
 from leafsync.engine.core.names import join
-from leafsync.engine.core.options import ConnectOptions
 from leafsync.engine.core.status import PassSummary
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.endpoint import Endpoint, connect, listen
@@ -47,7 +46,7 @@ from leafsync.engine.net.limits import DEFAULT_LIMITS, Limits
 from leafsync.engine.net.streams import Stream
 from leafsync.engine.sync.jobs import ConnectJob, ServeJob
 from leafsync.errors import LeafSyncError
-from tests.support.devices import Device
+from tests.support.devices import Device, connect_options
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
@@ -168,7 +167,7 @@ class HostileServer:
     def __init__(self, folder: FakeFolder) -> None:
         self.folder = folder
         self.identity = Identity.generate()
-        self.hello: Answer[Hello] = says(Welcome(1, [], "hostile", "test"))
+        self.hello: Answer[Hello] = says(Welcome(1, [], "hostile", "test", "0" * 32, True))
         self.digest: Answer[DigestRequest] = self.honest_digest
         self.list: Answer[ListRequest] = self.honest_list
         self.item: Answer[FetchItem] = self.honest_item
@@ -219,7 +218,7 @@ class HostileServer:
     # Honest answers
 
     async def honest_digest(self, talk: Talk, _request: DigestRequest) -> None:
-        await talk.say(Digest(self.folder.digest, len(self.folder.contents), 0, 0))
+        await talk.say(Digest(self.folder.digest, len(self.folder.contents), 0, 0, len(self.folder.contents)))
 
     async def honest_list(self, talk: Talk, request: ListRequest) -> None:
         for path in request.paths:
@@ -295,7 +294,7 @@ def trust(device: Device, server: HostileServer) -> None:
 async def connect_to(device: Device, server: HostileServer, **options: Any) -> ConnectJob:
     """Begin to pull from a hostile server."""
     address = Address("127.0.0.1", server.port)
-    job = await device.engine.connect(ConnectOptions(address, str(device.folder), **options))
+    job = await device.engine.connect(connect_options(address, device.folder, **options))
     assert isinstance(job, ConnectJob)
     return job
 

@@ -91,12 +91,12 @@ async def told(server: HostileServer, code: CloseCode) -> None:
 
 async def test_another_version(client: Device, hostile: MakeHostile) -> None:
     server = await hostile({"a": b"x"})
-    server.hello = says(Welcome(7, [], "hostile", "test"))
+    server.hello = says(Welcome(7, [], "hostile", "test", "0" * 32, True))
     assert "version 7" in str(await refused(client, server, VersionMismatch))
     await told(server, CloseCode.VERSION)
 
 
-@pytest.mark.parametrize("instead", [Digest(bytes(32), 0, 0, 0), Listing([], True)])
+@pytest.mark.parametrize("instead", [Digest(bytes(32), 0, 0, 0, 0), Listing([], True)])
 async def test_no_welcome(client: Device, hostile: MakeHostile, instead: Message) -> None:
     server = await hostile({"a": b"x"})
     server.hello = says(instead)

@@ -56,7 +56,7 @@ from leafsync.errors import (
 logger = logging.getLogger("leafsync.jobs")
 
 PASS_INTERVAL = 30.0
-"""Most seconds between two passes of a running connection: covers what watchers and hints missed, for one round trip."""
+"""Most seconds between two passes of a running connection: finds what watchers and hints missed, for a round trip."""
 
 FIRST_RETRY = 1.0
 """Seconds before the first attempt to connect again; each further one waits twice as long."""
