@@ -75,7 +75,7 @@ def reconcile(
     # A side that takes no changes cannot take its part in a conflict either, so both directions become a pull.
     result = merge(Mode.PULL if mode is Mode.BOTH and not writable else mode, sends=writable)
     draft = result.run()
-    plan = Plan(conflicts=draft.conflicts, problems=draft.problems)
+    plan = Plan(conflicts=draft.conflicts, problems=draft.problems, notes=draft.notes)
     if mode in (Mode.BOTH, Mode.PUSH) and not writable:
         unsent = _unsent(merge(mode, sends=True).run(), draft, mode)
         plan.problems += [Problem(path, "the other side is read-only") for path in unsent]
@@ -83,8 +83,6 @@ def reconcile(
     there = _entries(lambda path: remote[path] if path in remote else local.children(path))
     plan.local = _finish(result, LOCAL, lambda removed: must_wait(removed, here))
     plan.remote = _finish(result, REMOTE, lambda removed: must_wait(removed, there, remote_total))
-    waiting = {trash.path for trash in (*plan.local.held, *plan.remote.held)}
-    plan.notes = [note for note in draft.notes if not within(note[0], waiting)]
     return plan
 
 
