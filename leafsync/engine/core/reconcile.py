@@ -16,8 +16,9 @@ from leafsync.engine.core.deletes import (
     within,
     without_replacements,
 )
+from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import Draft, Merge, Mode
+from leafsync.engine.core.merge import Merge, Mode
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
 from leafsync.engine.core.steps import Fetch, Link, Plan, Steps, Touch, Trash
