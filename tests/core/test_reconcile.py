@@ -493,6 +493,13 @@ def test_a_read_only_side_is_pulled_from_and_named_in_problems(row: str) -> None
         (Mode.BOTH, {}, {"x/in": file()}, "problem x"),
         (Mode.BOTH, {"y/in": file()}, {"x/in": file()}, "problem x; problem y"),
         (Mode.BOTH, {"c": file(2)}, {"c": file(3)}, "here: move c>c~local, fetch c; remote keeps c; problem c~local"),
+        (
+            Mode.BOTH,
+            {"c": file(2, seconds=9), "d/in": file(2)},
+            {"c": file(3), "d": file(3)},
+            "here: move c>c~local, move d>d~local, fetch c, fetch d; "
+            "remote keeps c; remote keeps d; problem c~local; problem d~local",
+        ),
         (Mode.PUSH, {"c": file(2)}, {"c": file(3)}, "problem c"),
         (Mode.PULL, {"n": file()}, {"m": file(2)}, "here: fetch m"),
     ],
@@ -690,6 +697,7 @@ def renamed(before: dict[str, Entry], after: dict[str, Entry], *, folds: bool = 
         ),
         ({"d/x": file()}, {"e/x": file(), "f/x": file()}, "make f, move d>e, fetch f/x"),
         # What is cleared away is no source, and what is there is no target.
+        ({"x": file(2), "d/in": file()}, {"x/in": file()}, "clear x, make x, move d/in>x/in, trash d"),
         ({"t/in": file()}, {"t": file()}, "clear t/in, clear t, fetch t"),
         ({"x": file()}, {"x/in": file()}, "clear x, make x, fetch x/in"),
         ({"t/in": file(2), "s": file()}, {"t": file()}, "clear t/in, clear t, fetch t, trash s"),
@@ -723,6 +731,11 @@ def test_case_only_renames(before: dict[str, Entry], after: dict[str, Entry], fo
     """On a filesystem that folds names the old name must not be deleted: it is the new one."""
     assert renamed(before, after, folds=True) == folding
     assert renamed(before, after) == plain
+
+
+def test_a_name_that_goes_there_is_no_collision_here() -> None:
+    base, local = tree_of({"A": file()} | KEEP), tree_of({"a/in": file(2)} | KEEP)
+    assert told(plan_of(base, local, base, folds=True)) == "there: make a, fetch a/in, trash A"
 
 
 def test_what_comes_from_below_a_name_that_changes_its_case_there_comes_from_its_old_path() -> None:

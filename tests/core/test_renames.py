@@ -36,6 +36,16 @@ def test_nothing_is_moved_to_where_something_is() -> None:
     assert with_moves(steps, {}, nowhere) == steps
 
 
+def test_a_directory_is_not_moved_to_where_something_is() -> None:
+    steps = Steps(
+        directories=["n"],
+        fetches=[Fetch("n/a", file("a"))],
+        deletes=[Trash("o/a", file("a")), Trash("o", directory("o"))],
+    )
+    assert with_moves(steps, {"n": b"d"}, only("n")).directories == ["n"]
+    assert with_moves(steps, {"n": b"d"}, nowhere).directories == []
+
+
 def test_conflict_copies_are_moved_first() -> None:
     aside = Move("x", "x.conflict", file("x", 2))
     steps = Steps(moves=[aside], fetches=[Fetch("b", file("b"))], deletes=[Trash("a", file("a"))])

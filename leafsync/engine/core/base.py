@@ -14,7 +14,7 @@ def advance(base: Index | None, local: Index, remote: Mapping[str, Sequence[Entr
     differs from the local one. Raises KeyError when one is missing.
     """
     listings: dict[str, Sequence[Entry]] = {}
-    _Advance(base or Index({"": ()}), local, remote, listings).directory("", remote[""], agree=True)
+    _Advance(base or Index({"": ()}), local, remote, listings).directory("", remote[""])
     return listings
 
 
@@ -31,14 +31,13 @@ class _Advance:
         self._remote = remote
         self._listings = listings
 
-    def directory(self, path: str, remote: Sequence[Entry], *, agree: bool) -> None:
-        """List `path`; unless both sides have this directory, only what the base has of it can be in it."""
+    def directory(self, path: str, remote: Sequence[Entry]) -> None:
+        """List the directory `path`, of which the other side has `remote`."""
         here = {entry.name: entry for entry in self._local.children(path)}
         there = {entry.name: entry for entry in remote}
         before = {entry.name: entry for entry in self._base.children(path)}
-        names = here.keys() & there.keys() | before.keys() if agree else before.keys()
         kept = []
-        for name in sorted(names):
+        for name in sorted(here.keys() & there.keys() | before.keys()):
             entry = self._entry(join(path, name), before.get(name), here.get(name), there.get(name))
             if entry is not None:
                 kept.append(entry)
@@ -56,7 +55,7 @@ class _Advance:
             if local.hash == remote.hash:
                 self._whole(path)
             else:
-                self.directory(path, self._remote[path], agree=True)
+                self.directory(path, self._remote[path])
             return local
         return local if local.same(remote) else self._fading(path, base, local, remote)
 
@@ -66,7 +65,7 @@ class _Advance:
             return None
         if base.kind is Kind.DIRECTORY:
             there = self._remote[path] if remote is not None and remote.kind is Kind.DIRECTORY else ()
-            self.directory(path, there, agree=False)
+            self.directory(path, there)
         return base
 
     def _whole(self, path: str) -> None:

@@ -5,16 +5,16 @@ the one and the other side the other. DESIGN section 7.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from leafsync.engine.core.conflicts import CopyName, free_name
+from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.names import collision_key, join, parent
-from leafsync.engine.core.steps import Conflict, Fetch, Link, Move, Steps, Touch, Trash
+from leafsync.engine.core.steps import Conflict, Fetch, Link, Move, Touch, Trash
 from leafsync.engine.core.trees import BASE, Listings, Trees
 from leafsync.engine.core.verdict import CONFLICT, LOCAL, REMOTE, newer, winner
 
@@ -39,31 +39,6 @@ class After(NamedTuple):
 
     local: bool
     remote: bool
-
-
-@dataclass(slots=True)
-class Draft:
-    """Steps and remarks found so far; those of a part of the folder can be thrown away again."""
-
-    steps: tuple[Steps, Steps] = field(default_factory=lambda: (Steps(), Steps()))
-    conflicts: list[Conflict] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, other: "Draft") -> None:
-        """Append what `other` found."""
-        for mine, more in zip(self.steps, other.steps, strict=True):
-            mine.asides += more.asides
-            mine.clearings += more.clearings
-            mine.directories += more.directories
-            mine.moves += more.moves
-            mine.fetches += more.fetches
-            mine.links += more.links
-            mine.touches += more.touches
-            mine.deletes += more.deletes
-        self.conflicts += other.conflicts
-        self.problems += other.problems
-        self.notes += other.notes
 
 
 class Merge:

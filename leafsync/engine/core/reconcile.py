@@ -16,8 +16,9 @@ from leafsync.engine.core.deletes import (
     within,
     without_replacements,
 )
+from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import Draft, Merge, Mode
+from leafsync.engine.core.merge import Merge, Mode
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
 from leafsync.engine.core.steps import Fetch, Link, Plan, Steps, Touch, Trash
@@ -75,7 +76,7 @@ def reconcile(
     # A side that takes no changes cannot take its part in a conflict either, so both directions become a pull.
     result = merge(Mode.PULL if mode is Mode.BOTH and not writable else mode, sends=writable)
     draft = result.run()
-    plan = Plan(conflicts=draft.conflicts, problems=draft.problems)
+    plan = Plan(conflicts=draft.conflicts, problems=draft.problems, notes=draft.notes)
     if mode in (Mode.BOTH, Mode.PUSH) and not writable:
         unsent = _unsent(merge(mode, sends=True).run(), draft, mode)
         plan.problems += [Problem(path, "the other side is read-only") for path in unsent]
@@ -83,8 +84,6 @@ def reconcile(
     there = _entries(lambda path: remote[path] if path in remote else local.children(path))
     plan.local = _finish(result, LOCAL, lambda removed: must_wait(removed, here))
     plan.remote = _finish(result, REMOTE, lambda removed: must_wait(removed, there, remote_total))
-    waiting = {trash.path for trash in (*plan.local.held, *plan.remote.held)}
-    plan.notes = [note for note in draft.notes if not within(note[0], waiting)]
     return plan
 
 

@@ -1,0 +1,31 @@
+"""What a comparison has found so far."""
+
+from dataclasses import dataclass, field
+
+from leafsync.engine.core.index import Problem
+from leafsync.engine.core.steps import Conflict, Steps
+
+
+@dataclass(slots=True)
+class Draft:
+    """Steps and remarks found so far; those of a part of the folder can be thrown away again."""
+
+    steps: tuple[Steps, Steps] = field(default_factory=lambda: (Steps(), Steps()))
+    conflicts: list[Conflict] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, other: "Draft") -> None:
+        """Append what `other` found."""
+        for mine, more in zip(self.steps, other.steps, strict=True):
+            mine.asides += more.asides
+            mine.clearings += more.clearings
+            mine.directories += more.directories
+            mine.moves += more.moves
+            mine.fetches += more.fetches
+            mine.links += more.links
+            mine.touches += more.touches
+            mine.deletes += more.deletes
+        self.conflicts += other.conflicts
+        self.problems += other.problems
+        self.notes += other.notes
