@@ -4,7 +4,7 @@
     ├── UsageError                     2  what was asked for cannot be done as asked
     │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, FolderIdentityLost, PathRefused
     │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, DeviceUnknown, DeviceAmbiguous, DeviceExists
-    │   ├── PassUnknown, PassAmbiguous, PathUnrestorable
+    │   ├── PassUnknown, PassAmbiguous, PathUnrestorable, ConflictUnknown
     │   └── ConfigMalformed, TrustMalformed, IdentityUnusable, StoreUnusable
     ├── Unreachable                    4  the other device cannot be talked to (any more)
     │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled, StreamReset,
@@ -122,6 +122,10 @@ class PassAmbiguous(UsageError):
 
 class PathUnrestorable(UsageError):
     """The pass {id} left nothing of {path} to restore. `leafsync history` shows what it did."""
+
+
+class ConflictUnknown(UsageError):
+    """{copy} is not a conflict copy in this folder. `leafsync conflicts` shows all."""
 
 
 class ConfigMalformed(UsageError):
