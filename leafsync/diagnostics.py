@@ -27,7 +27,8 @@ from leafsync.engine.core.events import (
 )
 from leafsync.engine.core.status import PassSummary
 from leafsync.errors import AddressMalformed, ExitCode, LeafSyncError
-from leafsync.progress import Screen, attention_lines, cell_width, summary_lines
+from leafsync.progress import Screen, cell_width
+from leafsync.summary import NO_HINTS, Hints, attention_lines, summary_lines
 from leafsync.text import printable
 
 SIGNAL_BASE = 128
@@ -170,10 +171,10 @@ BROKEN_PIPE = exit_code_of_signal(signal.SIGPIPE)
 class Narrator:
     """Tells what happens in a run, for people. Times are in seconds from any start."""
 
-    def __init__(self, diagnostics: Diagnostics, *, allow_command: str = "") -> None:
-        """`allow_command` is what the user would run to let held deletes happen."""
+    def __init__(self, diagnostics: Diagnostics, *, hints: Hints = NO_HINTS) -> None:
+        """`hints` are what the user would run next."""
         self._diagnostics = diagnostics
-        self._allow_command = allow_command
+        self._hints = hints
         self._summary: PassSummary | None = None
         self._progress: list[str] = []
         self._names: dict[tuple[str, str], str] = {}
@@ -213,10 +214,10 @@ class Narrator:
             return
         verbose = self._diagnostics.verbose > 0
         if self._diagnostics.narrating:
-            self._diagnostics.say(*summary_lines(summary, verbose=verbose, allow_command=self._allow_command))
+            self._diagnostics.say(*summary_lines(summary, verbose=verbose, hints=self._hints))
         elif summary.partial:
-            lines = attention_lines(summary, verbose=verbose, allow_command=self._allow_command)
-            self._diagnostics.warn("the folders are not the same:", *lines)
+            lines = attention_lines(summary, verbose=verbose, hints=self._hints)
+            self._diagnostics.warn("the folders need a look:", *lines)
 
     def progress(self, lines: list[str]) -> None:
         """Say where the run stands, unless that was said last."""
@@ -265,7 +266,7 @@ def refused_lines(event: PeerRefused) -> list[str]:
 
 
 def _attention(summary: PassSummary) -> tuple[object, ...]:
-    return summary.held, summary.problems, summary.remote_problems
+    return summary.held, summary.remote_held, summary.problems, summary.remote_problems
 
 
 def _typed(address: str, port: int) -> str:

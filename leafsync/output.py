@@ -26,13 +26,15 @@ from leafsync.engine.core.events import (
 )
 from leafsync.engine.core.status import ConnectStatus, PassSummary
 from leafsync.paths import Paths
-from leafsync.progress import cell_width, pad
+from leafsync.tables import conflicts_lines, job_lines, passes_lines, table
 from leafsync.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from leafsync.engine.core.history import PassRecord
     from leafsync.engine.net.trust import Device
+    from leafsync.engine.sync.records import ConflictCopy, Undone
 
 FORMAT_VERSION = 1
 """`v` of every JSON line. Fields and types are only ever added to it; a change that could break a reader raises it."""
@@ -57,6 +59,8 @@ class Output:
     def __init__(self, stream: TextIO | None, *, json: bool = False) -> None:
         """Write to `stream`; None (a closed stdout) swallows everything."""
         self.json = json
+        self.verbose = False
+        """Whether tables are shown with all there is to say."""
         self.failure: OSError | None = None
         self._stream = stream
         self._pending: deque[str] = deque(maxlen=MAX_PENDING)
@@ -127,7 +131,7 @@ class Output:
             for device in devices
         ]
         if rows:
-            self._table([("NAME", "PERMISSION", "LAST SEEN", "FINGERPRINT", "ADDRESSES"), *rows])
+            self._lines(table([("NAME", "PERMISSION", "LAST SEEN", "FINGERPRINT", "ADDRESSES"), *rows]))
 
     def paths(self, paths: Paths) -> None:
         """Show where LeafSync's files are."""
@@ -138,10 +142,44 @@ class Output:
         for name, path in places.items():
             self.line(f"{name:<9} {printable(path)}")
 
-    def _table(self, rows: list[tuple[str, ...]]) -> None:
-        widths = [max(map(cell_width, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            self.line("  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    def passes(self, passes: "Sequence[PassRecord]") -> None:
+        """Show the history."""
+        if not self.json:
+            self._lines(passes_lines(passes, verbose=self.verbose))
+            return
+        for one in passes:
+            actions = [
+                {"kind": str(action.kind), "path": action.path, "source": action.source, "kept": action.kept}
+                for action in one.actions
+            ]
+            self.record("pass", id=one.id, moment=one.moment, peer=one.peer, actions=actions)
+
+    def undone(self, undone: "Undone") -> None:
+        """Show what came of an undo, a restore or a resolved conflict; why something failed is narrated."""
+        if self.json:
+            outcomes = [{"path": path, "error": error} for path, error in undone.outcomes]
+            self.record("restored", id=undone.id, partial=undone.partial, outcomes=outcomes)
+            return
+        self._lines([printable(path) for path, error in undone.outcomes if not error])
+
+    def conflicts(self, copies: "Sequence[ConflictCopy]") -> None:
+        """Show the conflict copies."""
+        if not self.json:
+            self._lines(conflicts_lines(copies))
+            return
+        for copy in copies:
+            self.record("conflict", **asdict(copy))
+
+    def job(self, job: "Mapping[str, Any]") -> None:
+        """Show where a job of another process stands (`standing`)."""
+        if self.json:
+            self.record("job", **job)
+        else:
+            self._lines(job_lines(job))
+
+    def _lines(self, lines: "Iterable[str]") -> None:
+        for line in lines:
+            self.line(line)
 
     # Runs, in JSON
 
@@ -164,12 +202,24 @@ class Output:
         )
 
     def summary(self, job: int, summary: PassSummary) -> None:
-        """Put what a pass did."""
+        """Put what a pass did, or what it would do."""
         fields = asdict(summary)
         totals = fields.pop("totals")
+        planned = fields.pop("planned")
         fields["problems"] = [_problem(path, reason) for path, reason in summary.problems]
+        fields["notes"] = [{"path": path, "note": note} for path, note in summary.notes]
+        fields["conflicts"] = [{"path": path, "copy": copy} for path, copy in summary.conflicts]
+        for moves in ("moved", "remote_moved"):
+            fields[moves] = [{"from": source, "to": target} for source, target in fields[moves]]
         fields["seconds"] = round(summary.seconds, 3)
-        self.record("summary", job=job, changed=summary.changed, partial=summary.partial, **totals, **fields)
+        self.record(
+            "plan" if planned else "summary",
+            job=job,
+            changed=summary.changed,
+            partial=summary.partial,
+            **totals,
+            **fields,
+        )
 
     def error(self, kind: str, message: str, exit_code: int) -> None:
         """Put why the run failed: `kind` is the error's class (leafsync/errors.py), `message` its sentence."""

@@ -22,6 +22,8 @@ class Paths:
     """trust.toml, the devices that are trusted."""
     state: Path
     """Directory of the folders' records."""
+    runs: Path
+    """Directory of what the running instances say of themselves."""
     logs: Path
     """Directory of log files."""
 
@@ -37,10 +39,11 @@ def find_paths(environ: Mapping[str, str]) -> Paths:
         identity=places.user_data_path / "identity.pem",
         trust=places.user_data_path / "trust.toml",
         state=places.user_state_path,
+        runs=places.user_state_path / "run",
         logs=places.user_log_path,
     )
 
 
 def _below(home: Path) -> Paths:
     state = home / "state"
-    return Paths(home / "config.toml", home / "identity.pem", home / "trust.toml", state, state / "log")
+    return Paths(home / "config.toml", home / "identity.pem", home / "trust.toml", state, state / "run", state / "log")

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from leafsync.engine.core.status import (
     ConnectStatus,
     PassState,
-    PassSummary,
+    PeerStatus,
     ServeStatus,
     Snapshot,
-    Totals,
     TransferState,
     TransferStatus,
 )
@@ -35,6 +34,9 @@ MIN_FIGURES = 16
 
 MAX_LISTED = 20
 """Paths of one kind listed in a summary; `-v` lists all."""
+
+ARROWS = {PassState.TRANSFERRING: ("↓", "<"), PassState.SENDING: ("↑", ">")}
+"""Shown before a file for the way it goes, here or there; the second one where there is only ASCII."""
 
 MAX_ETA = 99 * 3600
 """Seconds beyond which the time left is not shown: it would be a guess."""
@@ -196,23 +198,28 @@ class Progress:
         """Take in a snapshot; meters of what is gone are dropped."""
         counters: dict[Hashable, int] = {}
         for job in snapshot.connecting:
-            counters[job.id, "fetched"] = job.totals.fetched
+            counters[job.id, "content"] = job.totals.fetched + job.totals.sent
             counters[job.id, "done"] = job.totals.bytes_done
             counters.update({(job.id, "file", one.path): one.done for one in job.transfers})
         for serving in snapshot.serving:
-            counters.update({(serving.id, "peer", peer.fingerprint): peer.wire_out for peer in serving.peers})
+            peers = serving.peers
+            counters.update({(serving.id, "peer", peer.address): peer.wire_in + peer.wire_out for peer in peers})
         self._meters = {key: self._meters.get(key) or Meter() for key in counters}
         for key, value in counters.items():
             self._meters[key].add(now, value)
         self._snapshot = snapshot
 
     def rate(self, job: ConnectStatus) -> float | None:
-        """Bytes of file content that come over the wire in a second."""
-        return self._meters[job.id, "fetched"].rate
+        """Bytes of file content that go over the wire in a second, either way."""
+        return self._meters[job.id, "content"].rate
 
     def eta(self, job: ConnectStatus) -> float | None:
-        """Seconds until all bytes of the pass are there."""
+        """Seconds until all bytes of the pass are where they belong."""
         return self._meters[job.id, "done"].eta(job.totals.bytes - job.totals.bytes_done)
+
+    def peer_rate(self, job: ServeStatus, peer: PeerStatus) -> float | None:
+        """Bytes that go over the wire in a second between `job` and one of its devices, either way."""
+        return self._meters[job.id, "peer", peer.address].rate
 
     def area(self, screen: Screen) -> list[str]:
         """Return the lines of the live area; they fit the screen, with one row left for the cursor."""
@@ -230,8 +237,8 @@ class Progress:
     def _line(self, job: ConnectStatus) -> str:
         if job.state in (PassState.CONNECTING, PassState.SCANNING, PassState.COMPARING):
             return _state_text(job)
-        if job.state is PassState.TRANSFERRING:
-            return "transferring: " + ", ".join(self._totals(job))
+        if job.state in ARROWS:
+            return f"{job.state}: " + ", ".join(self._totals(job))
         return ""
 
     def _totals(self, job: ConnectStatus) -> list[str]:
@@ -246,16 +253,17 @@ class Progress:
         ]
 
     def _connect_area(self, job: ConnectStatus, screen: Screen) -> list[str]:
-        if job.state is not PassState.TRANSFERRING:
+        if job.state not in ARROWS:
             return [_fit(_state_text(job), screen)]
         room = min(MAX_ROWS, max(0, screen.height - 2))
-        rows = [self._file_row(job.id, one, screen) for one in job.transfers[:room]]
+        arrow = ARROWS[job.state][not screen.unicode]
+        rows = [self._file_row(job.id, one, arrow, screen) for one in job.transfers[:room]]
         hidden = len(job.transfers) - len(rows)
         if hidden and len(rows) > 1:
             rows[-1] = _fit(f"and {format_count(hidden + 1, 'more file')}", screen)
         return [*rows, _join_fitting(self._totals(job), screen)]
 
-    def _file_row(self, job: int, one: TransferStatus, screen: Screen) -> str:
+    def _file_row(self, job: int, one: TransferStatus, arrow: str, screen: Screen) -> str:
         meter = self._meters[job, "file", one.path]
         if screen.usable < MIN_FIGURES:
             figures = ""
@@ -269,13 +277,14 @@ class Progress:
             if screen.usable >= 70:
                 figures += f" {format_eta(meter.eta(one.size - one.done)):>7} {format_bytes(one.size):>8}"
         room = screen.usable - cell_width(figures)
-        return pad(truncate_middle(printable(one.path), room, _ellipsis(screen)), room) + figures
+        return pad(truncate_middle(f"{arrow} {printable(one.path)}", room, _ellipsis(screen)), room) + figures
 
     def _serve_area(self, job: ServeStatus, screen: Screen) -> list[str]:
-        head = f"serving {printable(job.folder)} on UDP port {job.port}, {format_count(len(job.peers), 'device')}"
+        what = f"{printable(job.folder)}{' read-only' if job.read_only else ''}"
+        head = f"serving {what} on UDP port {job.port}, {format_count(len(job.peers), 'device')}"
         lines = [_fit(head, screen)]
         for peer in job.peers[:MAX_ROWS]:
-            rate = format_rate(self._meters[job.id, "peer", peer.fingerprint].rate)
+            rate = format_rate(self.peer_rate(job, peer))
             text = f"  {printable(peer.name)} ({printable(peer.address)}): {printable(peer.activity)}, {rate}"
             lines.append(_fit(text, screen))
         return lines
@@ -288,6 +297,7 @@ def _state_text(job: ConnectStatus) -> str:
         PassState.SCANNING: f"scanning {folder}",
         PassState.COMPARING: f"comparing with {address}",
         PassState.TRANSFERRING: "transferring",
+        PassState.SENDING: "sending",
         PassState.IN_SYNC: f"in sync with {address}",
         PassState.RECONNECTING: f"connecting to {address} again in {job.retry_in:.0f} s",
         PassState.STOPPED: "stopped",
@@ -319,62 +329,3 @@ def _bar(done: int, total: int, screen: Screen) -> str:
     filled = cells * percent(done, total) // 100
     full, empty = ("█", "░") if screen.unicode else ("#", ".")
     return f" {full * filled}{empty * (cells - filled)}"
-
-
-# The end of a pass
-
-
-def summary_lines(summary: PassSummary, *, verbose: bool = False, allow_command: str = "") -> list[str]:
-    """Return what a pass did. `allow_command` is what the user would run to let held deletes happen."""
-    return [
-        _headline(summary),
-        *_details(summary),
-        *_listed([printable(path) for path in summary.trashed], "went to the trash", verbose),
-        *attention_lines(summary, verbose=verbose, allow_command=allow_command),
-    ]
-
-
-def attention_lines(summary: PassSummary, *, verbose: bool = False, allow_command: str = "") -> list[str]:
-    """Return only what keeps the two folders from being the same."""
-    held = [printable(path) for path in summary.held]
-    problems = [f"{printable(path)}: {printable(reason)}" for path, reason in summary.problems]
-    lines = _listed(held, "would go to the trash, held back because it is so much at once", verbose)
-    if summary.held and allow_command:
-        lines.append(f"  to allow it, run: {allow_command}")
-    lines += _listed(problems, "could not be synced", verbose)
-    if summary.remote_problems:
-        entries = format_count(summary.remote_problems, "entry", "entries")
-        lines.append(f"  {entries} could not be offered by the other device")
-    return lines
-
-
-def _headline(summary: PassSummary) -> str:
-    totals, took = summary.totals, format_duration(summary.seconds)
-    state = "partly in sync" if summary.partial else "in sync"
-    if not summary.changed:
-        return f"{state}: nothing to bring, {took}"
-    return f"{state}: {format_count(totals.files_done, 'file')}, {format_bytes(totals.bytes_done)} in {took}"
-
-
-def _details(summary: PassSummary) -> list[str]:
-    totals: Totals = summary.totals
-    wire = f"  on the wire: {format_bytes(totals.wire_in)} in, {format_bytes(totals.wire_out)} out"
-    if totals.fetched or totals.reused:
-        wire += f" ({format_bytes(totals.fetched)} of content; {format_bytes(totals.reused)} were here already)"
-    made = [
-        (summary.directories, "directory made", "directories made"),
-        (summary.links, "symlink made", "symlinks made"),
-        (summary.touched, "time or mode set", "times or modes set"),
-    ]
-    counted = [format_count(count, one, many) for count, one, many in made if count]
-    return [wire, "  " + ", ".join(counted)] if counted else [wire]
-
-
-def _listed(entries: Sequence[str], title: str, verbose: bool) -> list[str]:
-    if not entries:
-        return []
-    shown = entries if verbose else entries[:MAX_LISTED]
-    lines = [f"  {format_count(len(entries), 'entry', 'entries')} {title}:", *(f"    {entry}" for entry in shown)]
-    if len(shown) < len(entries):
-        lines.append(f"    and {len(entries) - len(shown):,} more (-v lists all)")
-    return lines

@@ -5,22 +5,24 @@ asyncio and the engine are imported where a run begins, so that commands without
 
 import dataclasses
 import os
-import shlex
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from leafsync.config import Config
 from leafsync.diagnostics import Diagnostics, Narrator, exit_code_of_signal
 from leafsync.engine.core.events import Event, PassFinished
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
-from leafsync.engine.core.status import PassState, PassSummary, Snapshot
+from leafsync.engine.core.status import PassSummary, Snapshot
 from leafsync.errors import ExitCode
+from leafsync.instances import Instance
 from leafsync.output import Output
 from leafsync.paths import Paths
-from leafsync.progress import Progress
-from leafsync.text import printable
+from leafsync.progress import ARROWS, Progress
+from leafsync.standing import Standing
+from leafsync.summary import Hints, command_line, summary_lines
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,16 +92,31 @@ class Session:
 class Front:
     """Shows a run: its events when they come, its progress at a pace. Never blocks, and knows no loop."""
 
-    def __init__(self, session: Session, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        clock: Callable[[], float],
+        *,
+        folder: str = "",
+        instance: Instance | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`clock` gives seconds, `now` the time of day; `folder` is the job's, as the user named it."""
         self.output = session.output
         self.diagnostics = session.diagnostics
         self.summary: PassSummary | None = None
         """What the last finished pass did."""
         self._clock = clock
-        self._narrator = Narrator(session.diagnostics, allow_command=_allow_command(session.arguments))
+        self._now = now
+        self._hints = Hints(_allow_command(session.arguments), command_line("conflicts", folder) if folder else "")
+        self._narrator = Narrator(session.diagnostics, hints=self._hints)
         self._progress = Progress()
+        self._instance = instance
+        self._standing = Standing(_moment(now()))
+        self._state: dict[str, Any] | None = None
+        self._kept: dict[str, Any] | None = None
         self._live = session.diagnostics.live and session.diagnostics.narrating
-        self._next = clock()
+        self._next = self._next_state = clock()
 
     @property
     def period(self) -> float:
@@ -109,12 +126,15 @@ class Front:
     @property
     def pending(self) -> bool:
         """Whether `flush` has something to do."""
-        return self.output.pending or self.diagnostics.pending
+        return self.output.pending or self.diagnostics.pending or self._state is not None
 
     def flush(self) -> None:
         """Write what was told. Blocks as long as the readers do."""
         self.diagnostics.flush()
         self.output.flush()
+        state, self._state = self._state, None
+        if state is not None and self._instance is not None:
+            self._instance.write(state)
 
     def event(self, event: Event) -> None:
         """Tell an event."""
@@ -128,8 +148,12 @@ class Front:
     def finished(self, job: int, summary: PassSummary) -> None:
         """Tell what a pass did."""
         self.summary = summary
+        self._standing.finished(job, summary, _moment(self._now()))
         if self.output.json:
             self.output.summary(job, summary)
+        elif summary.planned:
+            for line in summary_lines(summary, verbose=self.diagnostics.verbose > 0, hints=self._hints):
+                self.output.line(line)
         else:
             self._narrator.finished(summary)
 
@@ -142,26 +166,43 @@ class Front:
         self._progress.observe(snapshot, now)
         if self.output.json:
             for job in snapshot.connecting:
-                if job.state is PassState.TRANSFERRING:
+                if job.state in ARROWS:
                     self.output.progress(job, self._progress.rate(job), self._progress.eta(job))
         elif self._live:
             self.diagnostics.draw(self._progress.area(self.diagnostics.screen()))
         else:
             self._narrator.progress(self._progress.lines())
+        if self._instance is not None and now >= self._next_state:
+            self._keep_state(snapshot, now)
+
+    def _keep_state(self, snapshot: Snapshot, now: float) -> None:
+        """Have the state written for other processes, if something has changed."""
+        state = self._standing.state(snapshot, self._progress)
+        if state["jobs"]:
+            self._next_state = now + LINE_PERIOD
+            if state != self._kept:
+                self._kept = self._state = state
+
+
+def _moment(now: datetime) -> str:
+    return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _allow_command(arguments: Sequence[str]) -> str:
-    """The command that was given, with the permission to delete."""
-    command = shlex.join(["leafsync", *arguments, "--allow-deletes"])
-    return command if command.isprintable() else printable(command)
+    """The command that was given, for one pass with the permission to delete: a running job must not keep it."""
+    options = ("--once", "--allow-deletes")
+    kept = [argument for argument in arguments if argument not in ("--dry-run", "--once")]
+    end = kept.index("--") if "--" in kept else len(kept)
+    return command_line(*kept[:end], *options, *kept[end:])
 
 
-def run_job(session: Session, config: Config, start: Callable[[Engine], Awaitable[Job]]) -> int:
-    """Run what `start` begins in an engine of our own until it ends, and return the exit code."""
+def run_job(session: Session, config: Config, folder: str, start: Callable[[Engine], Awaitable[Job]]) -> int:
+    """Run what `start` begins for `folder` in an engine of our own until it ends, and return the exit code."""
     import asyncio
 
-    front = Front(session, time.monotonic)
-    return asyncio.run(_Run(session, front).main(config.name, start))
+    with Instance(session.paths.runs) as instance:
+        front = Front(session, time.monotonic, folder=folder, instance=instance)
+        return asyncio.run(_Run(session, front).main(config.name, start))
 
 
 class _Run:

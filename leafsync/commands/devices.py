@@ -1,0 +1,75 @@
+"""The commands about this device and the trusted ones: `id`, `paths` and `trust`."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from leafsync.config import load_config
+from leafsync.errors import ExitCode
+from leafsync.run import Session
+from leafsync.text import printable
+
+if TYPE_CHECKING:
+    from leafsync.engine.net.trust import TrustStore
+
+
+def show_paths(_arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync paths`."""
+    session.output.paths(session.paths)
+    return ExitCode.DONE
+
+
+def show_identity(_arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync id`: make the key at first use. Raises IdentityUnusable, ConfigMalformed."""
+    from leafsync.engine.net.identity import format_groups, load_or_create_identity
+
+    config = load_config(session.paths.config)
+    identity = load_or_create_identity(session.paths.identity)
+    session.output.identity(config.name, identity.fingerprint, format_groups(identity.fingerprint))
+    return ExitCode.DONE
+
+
+def list_devices(_arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync trust list`. Like the other `trust` commands it raises TrustMalformed."""
+    devices = _trust_store(session).devices
+    session.output.devices(devices)
+    if not devices:
+        session.diagnostics.say("no device is trusted yet; run `leafsync id` on the other one, and here:")
+        session.diagnostics.say("  leafsync trust add FINGERPRINT --name NAME")
+    return ExitCode.DONE
+
+
+def add_device(arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync trust add`. Raises FingerprintMalformed, DeviceExists."""
+    from leafsync.engine.net.trust import Permission
+
+    device = _trust_store(session).add(
+        arguments.fingerprint,
+        name=arguments.name,
+        address=arguments.address and str(arguments.address),
+        permission=Permission(arguments.permission),
+        confirmed="command line",
+    )
+    session.diagnostics.say(f"trusted: {printable(device.name)} ({device.permission}), {device.fingerprint}")
+    return ExitCode.DONE
+
+
+def remove_device(arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync trust remove`. Raises DeviceUnknown, DeviceAmbiguous."""
+    device = _trust_store(session).remove(arguments.device)
+    session.diagnostics.say(f"not trusted any more: {printable(device.name)}, {device.fingerprint}")
+    return ExitCode.DONE
+
+
+def replace_device(arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync trust replace`. Raises DeviceUnknown, DeviceAmbiguous, FingerprintMalformed."""
+    device = _trust_store(session).replace(arguments.device, arguments.fingerprint)
+    session.diagnostics.say(f"trusted: {printable(device.name)} with its new key, {device.fingerprint}")
+    return ExitCode.DONE
+
+
+def _trust_store(session: Session) -> "TrustStore":
+    from leafsync.engine.net.trust import TrustStore
+
+    store = TrustStore(session.paths.trust)
+    store.load()
+    return store
