@@ -206,6 +206,8 @@ class Output:
         fields = asdict(summary)
         totals = fields.pop("totals")
         planned = fields.pop("planned")
+        for paths in ("fetched", "sent"):  # the totals have the bytes under these names
+            fields[f"{paths}_paths"] = fields.pop(paths)
         fields["problems"] = [_problem(path, reason) for path, reason in summary.problems]
         fields["notes"] = [{"path": path, "note": note} for path, note in summary.notes]
         fields["conflicts"] = [{"path": path, "copy": copy} for path, copy in summary.conflicts]

@@ -74,7 +74,7 @@ def _headline(summary: PassSummary) -> str:
     if not summary.changed:
         return f"{state}: nothing to do, {took}"
     if not (came or went):
-        return f"{state}: no file had to be moved, {took}"
+        return f"{state}: no content had to be moved, {took}"
     size = format_bytes(summary.totals.bytes_done)
     return f"{state}: {format_count(came, 'file')} came, {went:,} went, {size} in {took}"
 

@@ -16,6 +16,7 @@ from leafsync import __version__
 from leafsync.engine.core.address import Address
 from leafsync.engine.core.events import PassFinished, ServeStarted, Warned
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
+from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.core.status import (
     ConnectStatus,
     PassState,
@@ -81,7 +82,21 @@ def lines_of(ran: Ran) -> list[dict[str, object]]:
         ("connect host a --streams 9", "1 to 8"),
         ("connect host a --streams x", "1 to 8"),
         ("connect host a --port 1", "--port"),
-        ("connect host a --push", "--push"),
+        ("connect host a --pull --push", "not allowed"),
+        ("connect host a --push --mirror", "not allowed"),
+        ("connect host a --read-only", "--read-only"),
+        ("serve a --dry-run", "--dry-run"),
+        ("history", "FOLDER"),
+        ("history a --limit 0", "1 to"),
+        ("history a --force", "--force"),
+        ("restore a", "PASS"),
+        ("restore a last ../x", "cannot be synced"),
+        ("restore a last x y", "y"),
+        ("conflicts", "FOLDER"),
+        ("conflicts a --keep mine", "mine"),
+        ("conflicts a --keep this", "given together"),
+        ("conflicts a --resolve b", "given together"),
+        ("status x", "x"),
         ("connect host a --fingerprint zz", "64 hexadecimal digits"),
         ("trust", "ACTION"),
         ("trust bogus", "bogus"),
@@ -117,7 +132,10 @@ def test_without_a_command_the_help_is_shown_and_it_is_an_error(run: Run) -> Non
     assert "connect" in ran.err
 
 
-@pytest.mark.parametrize("command", ["", "serve", "connect", "trust", "trust list", "trust add", "id", "paths"])
+COMMANDS = ["serve", "connect", "history", "restore", "conflicts", "status", "trust", "id", "paths"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "trust list", "trust add"])
 def test_help_is_data(run: Run, command: str) -> None:
     ran = run(*command.split(), "--help")
     assert ran.code == 0
@@ -125,9 +143,16 @@ def test_help_is_data(run: Run, command: str) -> None:
     assert ran.err == ""
 
 
-def test_the_help_of_connect_is_honest_about_directions(run: Run) -> None:
+def test_every_command_is_in_the_help(run: Run) -> None:
+    listed = [line.split()[0] for line in run("--help").out.splitlines() if line.startswith("    ") and line.split()]
+    assert sorted(set(listed) & set(COMMANDS)) == sorted(COMMANDS)
+
+
+def test_the_help_says_what_becomes_of_deletes(run: Run) -> None:
     words = " ".join(run("connect", "--help").out.split())
-    assert "this version can do nothing else" in words
+    assert "more than 100 entries and 25 % of the folder, or all of it" in words
+    assert "bring changes and deletes here and send none" in words
+    assert "to the trash here" in words
 
 
 def test_version(run: Run) -> None:
@@ -148,7 +173,8 @@ def test_serve_without_options_takes_the_defaults(run: Run) -> None:
 def test_serve_passes_every_option_on(run: Run) -> None:
     script = Script()
     arguments = f"serve folder --host ::1 --port 0 --file ./a/b/ --accept-first --fingerprint {FINGERPRINT.upper()}"
-    assert run(*arguments.split(), "--rate-mbps", "2.5", "--force", "--no-tui", "-vv", script=script).code == 0
+    more = ["--rate-mbps", "2.5", "--read-only", "--force", "--reset", "--no-tui", "-vv"]
+    assert run(*arguments.split(), *more, script=script).code == 0
     assert script.options == ServeOptions(
         folder="folder",
         host="::1",
@@ -157,7 +183,9 @@ def test_serve_passes_every_option_on(run: Run) -> None:
         accept_first=True,
         fingerprint=FINGERPRINT,
         rate_mbps=2.5,
+        read_only=True,
         force=True,
+        reset=True,
     )
 
 
@@ -169,14 +197,15 @@ def test_connect_without_options_takes_the_defaults(run: Run) -> None:
 
 def test_connect_passes_every_option_on(run: Run) -> None:
     script = Script()
-    arguments = "connect [::1]:5000 folder --once --pull --mirror --allow-deletes --file a --streams 8 --rate-mbps 1"
-    more = ["--accept-first", "--fingerprint", FINGERPRINT, "--force", "--no-tui", "--json"]
+    arguments = "connect [::1]:5000 folder --once --mirror --dry-run --allow-deletes --file a --streams 8 --rate-mbps 1"
+    more = ["--accept-first", "--fingerprint", FINGERPRINT, "--force", "--reset", "--no-tui", "--json"]
     assert run(*arguments.split(), *more, script=script).code == 0
     assert script.options == ConnectOptions(
         address=Address("::1", 5000),
         folder="folder",
         once=True,
-        mirror=True,
+        mode=Mode.MIRROR,
+        dry_run=True,
         allow_deletes=True,
         file="a",
         streams=8,
@@ -184,7 +213,18 @@ def test_connect_passes_every_option_on(run: Run) -> None:
         fingerprint=FINGERPRINT,
         rate_mbps=1.0,
         force=True,
+        reset=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [("", Mode.BOTH), ("--pull", Mode.PULL), ("--push", Mode.PUSH), ("--mirror", Mode.MIRROR)],
+)
+def test_the_modes(run: Run, options: str, mode: Mode) -> None:
+    script = Script()
+    assert run("connect", "nas", "folder", *options.split(), script=script).code == 0
+    assert script.options == ConnectOptions(address=Address("nas", 4455), folder="folder", mode=mode)
 
 
 def test_config_gives_defaults_and_options_win(run: Run, home: Path) -> None:
@@ -345,7 +385,7 @@ def test_an_interrupt_outside_of_the_loop_is_130(run: Run, monkeypatch: pytest.M
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("leafsync.cli.load_config", interrupted)
+    monkeypatch.setattr("leafsync.commands.devices.load_config", interrupted)
     assert run("id").code == 130
 
 
@@ -356,7 +396,7 @@ HELD = PassSummary(Totals(), 0.1, held=("a b",))
 def test_a_pass_that_is_done_exits_0(run: Run) -> None:
     ran = run("connect", "nas", "folder", "--once", script=Script(work=returning(PassSummary(Totals(), 0.1))))
     assert ran.code == 0
-    assert "in sync: nothing to bring, 0.1 s\n" in ran.err
+    assert "in sync: nothing to do, 0.1 s\n" in ran.err
 
 
 def test_a_partial_pass_exits_3(run: Run) -> None:
@@ -372,12 +412,45 @@ def test_held_deletes_come_with_the_command_that_allows_them(run: Run) -> None:
     assert "run: leafsync connect nas 'my folder' --mirror --once --allow-deletes\n" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ("connect nas folder", "connect nas folder --once --allow-deletes"),
+        ("connect nas folder --dry-run", "connect nas folder --once --allow-deletes"),
+        ("connect --once -- nas -folder", "connect --once --allow-deletes -- nas -folder"),
+    ],
+)
+def test_deletes_are_allowed_for_one_pass_only(run: Run, arguments: str, command: str) -> None:
+    ran = run(*arguments.split(), script=Script(work=returning(HELD)))
+    assert f"run: leafsync {command}\n" in ran.err
+
+
+CONFLICT = PassSummary(Totals(), 0.1, sent=("a",), conflicts=(("a", "a.conflict-20260102-030405-nas"),))
+
+
+def test_a_conflict_exits_3_and_comes_with_the_command_that_shows_it(run: Run) -> None:
+    ran = run("connect", "nas", "my folder", "--once", script=Script(work=returning(CONFLICT)))
+    assert ran.code == 3
+    assert "    a: also as a.conflict-20260102-030405-nas\n" in ran.err
+    assert "run: leafsync conflicts 'my folder'\n" in ran.err
+
+
+PLAN = PassSummary(Totals(), 0.1, fetched=("a",), sent=("b",), planned=True)
+
+
+def test_a_plan_is_data(run: Run) -> None:
+    ran = run("connect", "nas", "folder", "--dry-run", "--quiet", script=Script(work=returning(PLAN)))
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[0] == "dry run, nothing was changed: 1 file would come, 1 would go"
+    ran = run("connect", "nas", "folder", "--dry-run", "--json", script=Script(work=returning(PLAN)))
+    (line,) = lines_of(ran)
+    assert (line["type"], line["fetched_paths"], line["sent_paths"]) == ("plan", ["a"], ["b"])
+
+
 def test_quiet_still_says_what_is_not_the_same(run: Run) -> None:
     ran = run("connect", "nas", "folder", "--once", "--quiet", script=Script(work=returning(PARTIAL)))
     assert ran.code == 3
-    assert ran.err == (
-        "leafsync: warning: the folders are not the same:\n  1 entry could not be synced:\n    a: busy\n"
-    )
+    assert ran.err == ("leafsync: warning: the folders need a look:\n  1 entry could not be synced:\n    a: busy\n")
 
 
 def test_a_summary_that_was_an_event_is_told_once(run: Run) -> None:

@@ -100,6 +100,7 @@ def test_paths_in_both_forms() -> None:
         "identity": "/h/identity.pem",
         "trust": "/h/trust.toml",
         "state": "/h/state",
+        "runs": "/h/state/run",
         "logs": "/h/state/log",
     }
 
@@ -153,7 +154,9 @@ def test_every_event_class_is_covered() -> None:
 
 
 def test_summary_record() -> None:
-    totals = Totals(files=2, files_done=1, bytes=30, bytes_done=20, fetched=15, reused=5, wire_in=100, wire_out=50)
+    totals = Totals(
+        files=2, files_done=1, bytes=30, bytes_done=20, fetched=15, sent=16, reused=5, wire_in=100, wire_out=50
+    )
     summary = PassSummary(
         totals,
         1.23456,
@@ -165,7 +168,17 @@ def test_summary_record() -> None:
         problems=(("c", "busy"), ("d\udcff", "the name is not valid UTF-8")),
         remote_problems=4,
         round_trips=5,
+        fetched=("new",),
+        sent=("e", "f"),
+        moved=(("from", "to"),),
+        remote_trashed=("gone",),
+        remote_moved=(("x", "y"),),
+        remote_changes=6,
+        remote_held=("theirs",),
+        conflicts=(("both", "copy"),),
+        notes=(("back", "the edit came back"),),
     )
+    assert record_of(PassFinished(7, dataclasses.replace(summary, planned=True)))["type"] == "plan"
     assert record_of(PassFinished(7, summary)) == {
         "v": 1,
         "type": "summary",
@@ -177,10 +190,20 @@ def test_summary_record() -> None:
         "bytes": 30,
         "bytes_done": 20,
         "fetched": 15,
+        "sent": 16,
         "reused": 5,
         "wire_in": 100,
         "wire_out": 50,
         "seconds": 1.235,
+        "fetched_paths": ["new"],
+        "sent_paths": ["e", "f"],
+        "moved": [{"from": "from", "to": "to"}],
+        "remote_trashed": ["gone"],
+        "remote_moved": [{"from": "x", "to": "y"}],
+        "remote_changes": 6,
+        "remote_held": ["theirs"],
+        "conflicts": [{"path": "both", "copy": "copy"}],
+        "notes": [{"path": "back", "note": "the edit came back"}],
         "directories": 1,
         "links": 2,
         "touched": 3,
@@ -211,6 +234,7 @@ def test_progress_record(rate: float | None, eta: float | None) -> None:
         "bytes": 30,
         "bytes_done": 20,
         "fetched": 15,
+        "sent": 0,
         "reused": 0,
         "wire_in": 0,
         "wire_out": 0,

@@ -8,7 +8,6 @@ from hypothesis import given, strategies as st
 from leafsync.engine.core.status import (
     ConnectStatus,
     PassState,
-    PassSummary,
     PeerStatus,
     ServeStatus,
     Snapshot,
@@ -17,12 +16,10 @@ from leafsync.engine.core.status import (
     TransferStatus,
 )
 from leafsync.progress import (
-    MAX_LISTED,
     WINDOW,
     Meter,
     Progress,
     Screen,
-    attention_lines,
     cell_width,
     format_bytes,
     format_count,
@@ -31,7 +28,6 @@ from leafsync.progress import (
     format_rate,
     pad,
     percent,
-    summary_lines,
     truncate_middle,
 )
 from leafsync.text import printable
@@ -80,34 +76,56 @@ def progress() -> Progress:
 
 def test_area_at_40_columns(progress: Progress) -> None:
     assert progress.area(Screen(40, 24)) == [
-        "holidays/202… the sea.mov ███░░░░  43 %",
-        "写真/日本語…あります.jpg  ███░░░░  44 %",
-        "evil\\x1b[2J.txt                 waiting",
+        "↓ holidays/2… the sea.mov ███░░░░  43 %",
+        "↓ 写真/日本…あります.jpg  ███░░░░  44 %",
+        "↓ evil\\x1b[2J.txt               waiting",
         "22 %  10.0 MB/s  1:10 left",
     ]
 
 
 def test_area_at_80_columns(progress: Progress) -> None:
     assert progress.area(Screen(80, 24)) == [
-        "holidays/2026/…of the sea.mov ██████░░░░░░░░░  43 %   7.5 MB/s    0:30 400.0 MB",
-        "写真/日本語の…にあります.jpg  ██████░░░░░░░░░  44 %   2.5 MB/s    0:22 100.0 MB",
-        "evil\\x1b[2J.txt                                                         waiting",
+        "↓ holidays/202…of the sea.mov ██████░░░░░░░░░  43 %   7.5 MB/s    0:30 400.0 MB",
+        "↓ 写真/日本語…にあります.jpg  ██████░░░░░░░░░  44 %   2.5 MB/s    0:22 100.0 MB",
+        "↓ evil\\x1b[2J.txt                                                       waiting",
         "22 %  10.0 MB/s  1:10 left  199.0 MB of 900.0 MB  3 of 12 files",
     ]
 
 
 def test_area_at_120_columns(progress: Progress) -> None:
     assert progress.area(Screen(120, 24)) == [
-        "holidays/2026/a very long name…w terminal/film of the sea.mov █████████░░░░░░░░░░░░░░  43 %   7.5 MB/s    0:30 400.0 MB",
-        "写真/日本語の長いファイル名がここにあります.jpg               ██████████░░░░░░░░░░░░░  44 %   2.5 MB/s    0:22 100.0 MB",
-        "evil\\x1b[2J.txt                                                                                                 waiting",
+        "↓ holidays/2026/a very long na…w terminal/film of the sea.mov █████████░░░░░░░░░░░░░░  43 %   7.5 MB/s    0:30 400.0 MB",
+        "↓ 写真/日本語の長いファイル名がここにあります.jpg             ██████████░░░░░░░░░░░░░  44 %   2.5 MB/s    0:22 100.0 MB",
+        "↓ evil\\x1b[2J.txt                                                                                               waiting",
         "22 %  10.0 MB/s  1:10 left  199.0 MB of 900.0 MB  3 of 12 files",
     ]
 
 
 def test_area_in_ascii(progress: Progress) -> None:
     first = progress.area(Screen(40, 24, unicode=False))[0]
-    assert first == "holidays/202~ the sea.mov ###....  43 %"
+    assert first == "< holidays/2~ the sea.mov ###....  43 %"
+
+
+def test_sending_points_the_other_way_and_counts_what_goes() -> None:
+    progress = Progress()
+    for second in range(3):
+        totals = Totals(files=1, bytes=100 * MB, bytes_done=second * 10 * MB, fetched=MB, sent=second * 10 * MB)
+        going = (TransferStatus("a", 100 * MB, second * 10 * MB, TransferState.ACTIVE),)
+        status = ConnectStatus(1, "/f", "n:1", PassState.SENDING, totals=totals, transfers=going)
+        progress.observe(Snapshot(1, connecting=(status,)), second)
+    assert progress.area(Screen(40, 24)) == [
+        "↑ a                       █░░░░░░  20 %",
+        "20 %  10.0 MB/s  0:08 left",
+    ]
+    assert progress.area(Screen(40, 24, unicode=False))[0].startswith("> a ")
+    assert progress.lines() == ["sending: 20 %, 10.0 MB/s, 0:08 left, 20.0 MB of 100.0 MB, 0 of 1 file"]
+
+
+@pytest.mark.parametrize("state", PassState)
+def test_every_state_can_be_shown(state: PassState) -> None:
+    progress = Progress()
+    progress.observe(Snapshot(1, connecting=(ConnectStatus(1, "/f", "n:1", state),)), 0.0)
+    assert len(progress.area(Screen(80, 24))) == 1
 
 
 def test_line_without_a_terminal(progress: Progress) -> None:
@@ -136,11 +154,12 @@ def test_other_states_are_a_line(state: PassState, reason: str, text: str, line:
 def test_serving_shows_its_devices() -> None:
     progress = Progress()
     for second in range(3):
-        peer = PeerStatus("ab", "anna\x1b", "10.0.0.2:5", "sending", wire_out=second * 2 * MB)
+        wire = second * 2 * MB
+        peer = PeerStatus("ab", "anna\x1b", "10.0.0.2:5", "sending", wire_in=wire // 4, wire_out=wire)
         progress.observe(Snapshot(1, serving=(ServeStatus(1, "/f", 4455, (), read_only=True, peers=(peer,)),)), second)
     assert progress.area(Screen(80, 24)) == [
-        "serving /f on UDP port 4455, 1 device",
-        "  anna\\x1b (10.0.0.2:5): sending, 2.0 MB/s",
+        "serving /f read-only on UDP port 4455, 1 device",
+        "  anna\\x1b (10.0.0.2:5): sending, 2.5 MB/s",
     ]
     assert progress.lines() == []
 
@@ -327,58 +346,3 @@ def test_truncated_text_fits_and_keeps_both_ends(text: str, width: int) -> None:
         head, _, tail = short.partition("…")
         assert text.startswith(head)
         assert text.endswith(tail)
-
-
-# Summaries
-
-FULL = PassSummary(
-    Totals(
-        files=4,
-        files_done=3,
-        bytes=12 * MB,
-        bytes_done=10 * MB,
-        fetched=9 * MB,
-        reused=MB,
-        wire_in=9_100_000,
-        wire_out=12_345,
-    ),
-    seconds=3.21,
-    directories=1,
-    links=2,
-    touched=3,
-    trashed=("old\x1b[2J",),
-    held=("keep", "keep too"),
-    problems=(("bad\nname", "the name contains control characters"),),
-    remote_problems=1,
-)
-
-
-def test_a_full_summary() -> None:
-    assert summary_lines(FULL, allow_command="leafsync connect nas f --allow-deletes") == [
-        "partly in sync: 3 files, 10.0 MB in 3.2 s",
-        "  on the wire: 9.1 MB in, 12.3 kB out (9.0 MB of content; 1.0 MB were here already)",
-        "  1 directory made, 2 symlinks made, 3 times or modes set",
-        "  1 entry went to the trash:",
-        "    old\\x1b[2J",
-        "  2 entries would go to the trash, held back because it is so much at once:",
-        "    keep",
-        "    keep too",
-        "  to allow it, run: leafsync connect nas f --allow-deletes",
-        "  1 entry could not be synced:",
-        "    bad\\x0aname: the name contains control characters",
-        "  1 entry could not be offered by the other device",
-    ]
-
-
-def test_a_summary_of_nothing() -> None:
-    summary = PassSummary(Totals(wire_in=1200, wire_out=400), 0.02)
-    assert summary_lines(summary) == ["in sync: nothing to bring, 0.0 s", "  on the wire: 1.2 kB in, 400 B out"]
-    assert attention_lines(summary) == []
-
-
-def test_long_lists_are_cut_unless_verbose() -> None:
-    paths = tuple(f"p{at}" for at in range(MAX_LISTED + 5))
-    summary = PassSummary(Totals(), 1.0, trashed=paths)
-    short = summary_lines(summary)
-    assert short[-2:] == [f"    p{MAX_LISTED - 1}", "    and 5 more (-v lists all)"]
-    assert summary_lines(summary, verbose=True)[-1] == f"    {paths[-1]}"
