@@ -1,6 +1,7 @@
 """Jobs: a folder being served, a folder being kept like another one. They own connections and outlive them."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -368,6 +369,8 @@ class ConnectJob(Job):
         )
         self._connection = connection
         fingerprint, hint = connection.peer_fingerprint, str(options.address)
+        edited = asyncio.Event()
+        context.share.listeners.add(edited.set)
         try:
             await self._keep_pin(policy.pin(fingerprint), fingerprint, address=hint, hint=hint)
             policy.written()
@@ -384,36 +387,29 @@ class ConnectJob(Job):
                 self._tell(PassFinished(self.id, summary))
                 if options.once or options.dry_run:
                     return summary
-                await self._until_needed(client, passes)
+                await self._until_needed(client, passes, edited)
                 policy.authorize(fingerprint)  # it may have been taken out of the trust store meanwhile
         except LeafSyncError as error:
             close_after(connection, error)
             raise
         finally:
+            context.share.listeners.discard(edited.set)
             connection.close(CloseCode.DONE)
 
-    async def _until_needed(self, client: Client, passes: Passes) -> None:
+    async def _until_needed(self, client: Client, passes: Passes, edited: asyncio.Event) -> None:
         """Wait until a pass would find something: an edit here, a hint from there, or the interval is over.
 
         Events of what a pass itself wrote lead to a look here, not to a pass: the state decides, not the event.
         """
-        share = self._context.share
-        edited = asyncio.Event()
-        share.listeners.add(edited.set)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PASS_INTERVAL):
-                while not client.hinted:
+                while not (client.hinted or passes.unsettled):
                     await _first_of(edited.wait(), client.wait_for_hint())
                     if edited.is_set():
                         edited.clear()
-                        scan = await share.scan(fresh=False)
-                        index = scan.index.only(self._options.file) if self._options.file else scan.index
-                        if index.digest != passes.agreed:
+                        scan = await self._context.share.scan(fresh=False)
+                        if scan.index.only(self._options.file).digest != passes.agreed:
                             return
-        except TimeoutError:
-            return
-        finally:
-            share.listeners.discard(edited.set)
 
 
 async def _first_of(*waits: Coroutine[None, None, object]) -> None:

@@ -66,6 +66,9 @@ class Passes:
         """
         self.agreed: bytes | None = None
         """The digest of both sides after the last pass, None when they differed."""
+        self.unsettled = False
+        """Whether something changed during the last pass, so that another one would find it."""
+        self._left: tuple[bytes, bytes] | None = None
         self._connection = connection
         self._client = client
         self._share = share
@@ -86,6 +89,7 @@ class Passes:
         client.round_trips = 0
         progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
         self._on_state(PassState.SCANNING, progress)
+        self.unsettled = False
         base = await self._base()
         sides = await self._look(base, fresh=self._first)
         self._first = False
@@ -148,6 +152,9 @@ class Passes:
             progress.settle(len(files), size)
         sides = await self._look(base, fresh=False)
         await self._agree(base, sides)
+        left = (sides.local.digest, sides.remote.digest)
+        # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
+        self.unsettled, self._left = not sides.equal and left != self._left, left
         return _summary(plan, application, refusals)
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
