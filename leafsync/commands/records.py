@@ -63,9 +63,9 @@ def _open(arguments: argparse.Namespace, session: Session) -> "Records":
 
 def _told(undone: "Undone", session: Session, folder: str) -> int:
     session.output.undone(undone)
-    for path, error in undone.outcomes:
+    for _path, error in undone.outcomes:
         if error:
-            session.diagnostics.warn(error if printable(path) in error else f"{printable(path)}: {error}")
+            session.diagnostics.warn(error)
     if any(not error for _path, error in undone.outcomes):
         session.diagnostics.say(f"to take this back, run: {command_line('restore', folder, undone.id)}")
     return ExitCode.PARTIAL if undone.partial else ExitCode.DONE

@@ -4,7 +4,9 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,7 @@ from leafsync.engine.core.events import (
 )
 from leafsync.engine.core.status import ConnectStatus, PassState, PassSummary, Snapshot, Totals
 from leafsync.errors import ExitCode, FolderMissing, PortInUse
+from leafsync.instances import Instance
 from leafsync.output import Output
 from leafsync.paths import find_paths
 from leafsync.progress import Screen
@@ -452,3 +455,48 @@ def test_warnings_go_to_the_log_and_everything_is_put_back() -> None:
         logging.getLogger("py.warnings").warning("old thing")
     assert "old thing" in written(diagnostics, stream)
     assert (logging.getLogger().level, list(logging.getLogger().handlers), warnings.showwarning) == before
+
+
+# What other processes are told
+
+
+class Kept(Instance):
+    """Keeps states in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere"))
+        self.states: list[Mapping[str, Any]] = []
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        self.states.append(state)
+
+
+def test_the_state_is_kept_once_a_second_and_only_when_it_changed() -> None:
+    clock, kept = Clock(), Kept()
+    diagnostics, _ = plain()
+    front = Front(session(diagnostics, Output(None)), clock, instance=kept)
+    front.tick(Snapshot(0))
+    front.flush()
+    assert kept.states == []
+    for tenth in range(1, 42):
+        clock.now = 100 + tenth / 10
+        front.tick(moving(min(tenth, 20)))
+        front.flush()
+    done = [state["jobs"][0]["bytes_done"] for state in kept.states]
+    assert done[0] == 10
+    assert done[-1] == 20
+    assert len(done) <= 4
+    for second in range(105, 120):
+        clock.now = second
+        front.tick(moving(20))
+        front.flush()
+    settled = len(kept.states)
+    clock.now = 130
+    front.tick(moving(20))
+    assert not front.pending
+    front.event(PassFinished(1, PROBLEM))
+    clock.now = 131
+    front.tick(moving(20))
+    front.flush()
+    assert len(kept.states) == settled + 1
+    assert kept.states[-1]["jobs"][0]["problems"] == 1

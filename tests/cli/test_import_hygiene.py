@@ -28,7 +28,9 @@ def loaded(home: Path, *arguments: str) -> set[str]:
     return set(done.stderr.rpartition("LOADED ")[2].split())
 
 
-@pytest.mark.parametrize("arguments", ["--version", "--help", "serve --help", "paths", "paths --json"])
+@pytest.mark.parametrize(
+    "arguments", ["--version", "--help", "serve --help", "paths", "paths --json", "status", "status --json"]
+)
 def test_light_commands(tmp_path: Path, arguments: str) -> None:
     assert not loaded(tmp_path, *arguments.split()) & (HEAVY | {"cryptography"})
 
@@ -36,3 +38,18 @@ def test_light_commands(tmp_path: Path, arguments: str) -> None:
 @pytest.mark.parametrize("arguments", ["trust list", "trust list --json", f"trust add {FINGERPRINT}", "id"])
 def test_commands_that_know_devices(tmp_path: Path, arguments: str) -> None:
     assert not loaded(tmp_path, *arguments.split()) & HEAVY
+
+
+@pytest.mark.parametrize("command", ["history FOLDER", "history FOLDER --json", "conflicts FOLDER"])
+def test_commands_that_know_folders(tmp_path: Path, command: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert not loaded(tmp_path, *command.replace("FOLDER", str(folder)).split()) & (HEAVY | {"cryptography"})
+
+
+def test_resolving_a_conflict(tmp_path: Path) -> None:
+    copy = tmp_path / "a.conflict-20260102-030405-nas"
+    copy.touch()
+    arguments = ["conflicts", str(tmp_path), "--resolve", copy.name, "--keep", "both"]
+    assert not loaded(tmp_path / "home", *arguments) & (HEAVY | {"cryptography"})
+    assert (tmp_path / "a").exists()

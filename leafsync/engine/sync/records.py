@@ -25,7 +25,6 @@ from leafsync.engine.core.conflicts import free_name
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import collision_key, join, name_problem, parent, path_problem
-from leafsync.engine.disk import restore
 from leafsync.engine.disk.commit import replace
 from leafsync.engine.disk.folder import Folder, disk_errors, state_mark
 from leafsync.engine.disk.store import Store
@@ -147,6 +146,8 @@ class Records:
 
     def undo(self, pass_id: str) -> Undone:
         """Take back all that a pass did here, but nothing that is newer. Raises PassUnknown, PassAmbiguous."""
+        from leafsync.engine.disk import restore
+
         record = self.find(pass_id)
         trash = self._trash()
         return _undone(trash, restore.undo(self._folder, self._store, record, trash))
@@ -156,6 +157,8 @@ class Records:
 
         Raises PassUnknown, PassAmbiguous, PathUnrestorable.
         """
+        from leafsync.engine.disk import restore
+
         record = self.find(pass_id)
         trash = self._trash()
         return _undone(trash, restore.restore(self._folder, self._store, record, path, trash))
@@ -195,10 +198,12 @@ class Records:
         Raises ConflictUnknown, UsageError when `keep` has no meaning here, and EntryChanged, EntryRefused, DiskFull or
         DiskFailed; what was done until then stays, and is in the history.
         """
-        path = conflict_of(copy) if path_problem(copy) is None else None
+        path = conflict_of(copy)
+        if path is None or path_problem(copy) is not None:
+            raise ConflictUnknown(copy=copy)
         with disk_errors(copy):
             stat = self._folder.stat(copy)
-        if path is None or stat is None:
+        if stat is None:
             raise ConflictUnknown(copy=copy)
         resolution = _Resolution(self._folder, self._trash())
         try:
