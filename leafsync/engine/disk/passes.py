@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 from xxhash import xxh3_64_digest
@@ -22,13 +22,8 @@ class Passes(Database):
 
     def put_pass(self, record: PassRecord) -> None:
         """Remember a pass, in the place of what was remembered under its id; that keeps its place in the order."""
-        encoded = _ENCODER.encode(record)
         with self._write() as connection:
-            connection.execute(
-                "INSERT INTO passes (id, record, checksum) VALUES (?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET record = excluded.record, checksum = excluded.checksum",
-                (record.id, encoded, xxh3_64_digest(encoded)),
-            )
+            _put(connection, record)
 
     def passes(self, limit: int | None = None) -> list[PassRecord]:
         """Return the last passes, newest first. Damaged ones are left out, and logged."""
@@ -48,10 +43,35 @@ class Passes(Database):
             raise PassAmbiguous(id=id)
         return exact[0]
 
+    def drop_kept(self, id: str, places: Collection[str] | None = None) -> None:  # noqa: A002
+        """Note that these places in the trash, or all, hold nothing of the pass any more. It need not be known."""
+        with self._write() as connection:
+            query = "SELECT id, record, checksum FROM passes WHERE id = ?"
+            for record in list(_decoded(connection.execute(query, (id,)))):
+                actions = tuple(
+                    msgspec.structs.replace(action, kept="") if places is None or action.kept in places else action
+                    for action in record.actions
+                )
+                _put(connection, msgspec.structs.replace(record, actions=actions))
+
+    def pass_ids(self) -> list[str]:
+        """Return the ids of all passes, newest first."""
+        with self._use() as connection:
+            return [name for (name,) in connection.execute("SELECT id FROM passes ORDER BY number DESC")]
+
     def drop_passes(self, ids: Iterable[str]) -> None:
         """Forget these passes."""
         with self._write() as connection:
             connection.executemany("DELETE FROM passes WHERE id = ?", [(name,) for name in ids])
+
+
+def _put(connection: sqlite3.Connection, record: PassRecord) -> None:
+    encoded = _ENCODER.encode(record)
+    connection.execute(
+        "INSERT INTO passes (id, record, checksum) VALUES (?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET record = excluded.record, checksum = excluded.checksum",
+        (record.id, encoded, xxh3_64_digest(encoded)),
+    )
 
 
 def _decoded(rows: sqlite3.Cursor) -> Iterator[PassRecord]:

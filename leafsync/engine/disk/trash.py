@@ -4,15 +4,16 @@ import errno
 import os
 import stat as modes
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
-from leafsync.engine.core.index import Entry
+from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE
-from leafsync.engine.core.names import MAX_NAME, TRASH, join, parent
+from leafsync.engine.core.names import MAX_NAME, TRASH, collision_key, join, parent
 from leafsync.engine.disk.exchange import take
 from leafsync.engine.disk.folder import Folder, disk_error
-from leafsync.engine.disk.seen import change_error, check_path, matches
+from leafsync.engine.disk.seen import change_error, check_path, matches, same_file
 from leafsync.errors import EntryChanged, EntryRefused
 
 MAX_VERSIONS = 1000
@@ -36,6 +37,12 @@ class Trash:
         self._lock = threading.Lock()
         self._made: dict[str, str] = {}
         self._changed: set[str] = set()
+        self._kept: dict[str, str] = {}
+
+    @property
+    def kept(self) -> Mapping[str, str]:
+        """Where in the trash everything is that this pass kept or removed: path -> place, the latest of a path."""
+        return MappingProxyType(self._kept)
 
     def keep(self, path: str) -> str:
         """Keep the file or link at `path`, which stays where it is, and return where in the trash it is.
@@ -66,12 +73,55 @@ class Trash:
                     raise EntryChanged(path=path)
                 if modes.S_ISDIR(stat.st_mode):
                     self.folder.remove_directory(path)
-                    self._directory(path)
+                    self._kept[path] = self._directory(path)
                 else:
                     take(self.folder, path, stat, parent(self._keep(path, stat)))
-                self._note(parent(path))
+                self.note(parent(path))
         except OSError as error:
             raise change_error(error, path) from error
+
+    def move(self, source: str, target: str, expected: Entry, mark: int | None) -> os.stat_result:
+        """Rename the entry at `source` to `target` if it is still what was seen, and return its lstat there.
+
+        Nothing is ever replaced, and nothing goes to the trash. For a directory it is the caller's business that its
+        content is what was seen. Raises EntryChanged (of the source, or of the target when that is taken or has no
+        parent), EntryRefused, DiskFull, DiskFailed.
+        """
+        check_path(source)
+        check_path(target)
+        at = source
+        try:
+            with self.folder.handles():
+                seen = self.folder.stat(source)
+                if seen is None or not matches(self.folder, source, seen, expected, mark):
+                    raise EntryChanged(path=source)
+                at = target
+                self._rename(source, target, seen)
+                moved = self.folder.stat(target)
+                if moved is None or not _same(seen, moved, expected):  # saved in the last instant
+                    self.folder.rename_new(target, source)
+                    raise EntryChanged(path=source)
+                self.note(parent(source))
+                self.note(parent(target))
+                return moved
+        except OSError as error:
+            raise change_error(error, at) from error
+
+    def _rename(self, source: str, target: str, seen: os.stat_result) -> None:
+        """Rename without replacing. A name that changes in case alone is taken by the entry itself where names fold."""
+        try:
+            self.folder.rename_new(source, target)
+        except FileExistsError:
+            taken = self.folder.stat(target)
+            alike = parent(source) == parent(target) and collision_key(source) == collision_key(target)
+            if taken is None or not (alike and os.path.samestat(taken, seen) and self.folder.folds_names):
+                raise
+            self.folder.rename(source, target)
+
+    def note(self, directory: str) -> None:
+        """Let `sync` bring the names in this directory to the disk too."""
+        with self._lock:
+            self._changed.add(directory)
 
     def sync(self) -> set[str]:
         """Bring the names in all changed directories to the disk, the trash first, and return which these were.
@@ -112,7 +162,8 @@ class Trash:
                     raise EntryRefused(path=path)
             except FileExistsError:
                 continue
-            self._note(directory)
+            self.note(directory)
+            self._kept[path] = target
             return target
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
@@ -169,10 +220,6 @@ class Trash:
             return directory
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
 
-    def _note(self, directory: str) -> None:
-        with self._lock:
-            self._changed.add(directory)
-
 
 def _versions(path: str) -> Iterator[str]:
     """Yield the path, then with numbers added, the name cut so that it stays possible."""
@@ -181,3 +228,8 @@ def _versions(path: str) -> Iterator[str]:
     for number in range(1, MAX_VERSIONS):
         suffix = f".{number}"
         yield join(directory, name.encode()[: MAX_NAME - len(suffix)].decode(errors="ignore") + suffix)
+
+
+def _same(seen: os.stat_result, moved: os.stat_result, expected: Entry) -> bool:
+    """Say whether what was moved is what was seen; a directory may get a new time by being moved."""
+    return os.path.samestat(seen, moved) if expected.kind is Kind.DIRECTORY else same_file(seen, moved)
