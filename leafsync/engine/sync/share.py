@@ -15,11 +15,12 @@ from blake3 import blake3
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.identity import folder_identity
+from leafsync.engine.disk.retention import prune
 from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.disk.store import Store
 from leafsync.engine.disk.watch import Watcher
-from leafsync.errors import DiskFailed, FolderIdentityLost
+from leafsync.errors import DiskFailed, FolderIdentityLost, LeafSyncError
 
 logger = logging.getLogger("leafsync.share")
 
@@ -148,6 +149,10 @@ class Share:
         await self.workers.run(self._close)
 
     def _close(self) -> None:
+        try:
+            prune(self.folder, self.store, now=time.time())
+        except LeafSyncError as error:
+            logger.warning("the trash was not looked through: %s", error)
         self.store.close()
         self.folder.close()
 
