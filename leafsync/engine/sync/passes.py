@@ -77,6 +77,8 @@ class Passes:
         self._on_state = on_state
         self._first = True
         self._ignored_there: set[str] = set()
+        self._held: set[str] = set()
+        """Paths whose delete waits for a confirmation, on either side."""
 
     async def run(self) -> PassSummary:
         """Do one pass.
@@ -171,7 +173,9 @@ class Passes:
             writable=self._client.welcome.writable,
             local_folds=self._share.folder.folds_names,
             remote_total=sides.remote.entries,
+            held=self._held,
         )
+        self._held = {step.path for step in (*plan.local.held, *plan.remote.held)}
         return replace(plan, remote=self._without_ignored(plan.remote))
 
     def _without_ignored(self, steps: Steps) -> Steps:
