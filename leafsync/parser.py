@@ -221,7 +221,7 @@ def _add_records(commands: "argparse._SubParsersAction[Parser]", parents: list[P
         metavar="PATH",
         nargs="?",
         type=_path_in_folder,
-        help="restore this path alone (default: the whole pass)",
+        help="bring back what the pass did away with at this path or below it, nothing else (default: all)",
     )
     conflicts.add_argument("--resolve", metavar="COPY", type=_path_in_folder, help="decide what becomes of this copy")
     conflicts.add_argument(

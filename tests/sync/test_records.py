@@ -23,6 +23,7 @@ from leafsync.errors import (
     FolderMissing,
     PassAmbiguous,
     PassUnknown,
+    PathUnrestorable,
     UsageError,
 )
 
@@ -359,3 +360,50 @@ def test_a_version_saved_in_the_last_instant_is_not_lost(
         records.resolve(COPY, keep)
     assert tree(folder) == {"a.txt": "newer this", COPY: "newer other"}
     assert records.passes() == []
+
+
+# Taken back
+
+
+@pytest.mark.parametrize("keep", Keep)
+@pytest.mark.parametrize("kind", ["files", "links", "directory has the name", "directory is the copy"])
+def test_what_was_decided_can_be_taken_back_and_that_too(folder: Path, records: Records, keep: Keep, kind: str) -> None:
+    copy = folder / COPY
+    if kind == "links":
+        (folder / "a.txt").symlink_to("this")
+        copy.symlink_to("other")
+    else:
+        write(folder / "a.txt" / "x" if kind == "directory has the name" else folder / "a.txt", "this")
+        write(copy / "x" if kind == "directory is the copy" else copy, "other")
+    before = tree(folder)
+    records.resolve(COPY, keep)
+    decided = tree(folder)
+    assert decided != before
+    assert not records.undo("last").partial
+    assert tree(folder) == before
+    assert not records.undo("last").partial
+    assert tree(folder) == decided
+    assert len(records.passes()) == 3
+
+
+def test_nothing_newer_is_touched(folder: Path, records: Records) -> None:
+    write(folder / "a.txt", "this")
+    write(folder / COPY, "other")
+    records.resolve(COPY, Keep.OTHER)
+    (folder / "a.txt").write_text("newer")
+    undone = records.undo("last")
+    assert undone.partial
+    assert all("a.txt" in error for path, error in undone.outcomes)
+    assert tree(folder) == {"a.txt": "newer"}
+    assert len(records.passes()) == 1
+
+
+def test_one_path_is_restored(folder: Path, records: Records) -> None:
+    write(folder / "a.txt", "this")
+    write(folder / COPY, "other")
+    decided = records.resolve(COPY, Keep.THIS)
+    assert records.restore(decided.id[:15], COPY).outcomes == ((COPY, ""),)
+    assert tree(folder) == {"a.txt": "this", COPY: "other"}
+    with pytest.raises(PathUnrestorable):
+        records.restore(decided.id, "a.txt")
+    assert [one.peer for one in records.passes()] == ["", ""]

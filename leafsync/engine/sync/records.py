@@ -25,6 +25,7 @@ from leafsync.engine.core.conflicts import free_name
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import collision_key, join, name_problem, parent, path_problem
+from leafsync.engine.disk import restore
 from leafsync.engine.disk.commit import replace
 from leafsync.engine.disk.folder import Folder, disk_errors, state_mark
 from leafsync.engine.disk.store import Store
@@ -146,22 +147,19 @@ class Records:
 
     def undo(self, pass_id: str) -> Undone:
         """Take back all that a pass did here, but nothing that is newer. Raises PassUnknown, PassAmbiguous."""
-        from leafsync.engine.disk import restore
-
         record = self.find(pass_id)
         trash = self._trash()
-        return _undone(trash, restore.undo(self._folder, self._store, record, trash))
+        return _undone(trash, restore.undo(self._folder, self._store, record, trash, moment=self._moment()))
 
     def restore(self, pass_id: str, path: str) -> Undone:
-        """Take back what a pass did to `path` and below it, but nothing that is newer.
+        """Bring back what a pass replaced, removed or moved away at `path` and below it, in place of nothing newer.
 
         Raises PassUnknown, PassAmbiguous, PathUnrestorable.
         """
-        from leafsync.engine.disk import restore
-
         record = self.find(pass_id)
         trash = self._trash()
-        return _undone(trash, restore.restore(self._folder, self._store, record, path, trash))
+        moment = self._moment()
+        return _undone(trash, restore.restore(self._folder, self._store, record, path, trash, moment=moment))
 
     # Conflicts
 
@@ -215,8 +213,10 @@ class Records:
 
     def _record(self, resolution: "_Resolution") -> None:
         if resolution.done:
-            moment = self._now().isoformat(timespec="seconds")
-            self._store.put_pass(PassRecord(resolution.trash.pass_name, moment, "", tuple(resolution.done)))
+            self._store.put_pass(PassRecord(resolution.trash.pass_name, self._moment(), "", tuple(resolution.done)))
+
+    def _moment(self) -> str:
+        return self._now().isoformat(timespec="seconds")
 
     def _trash(self) -> Trash:
         return Trash(self._folder, pass_name(self._now(), secrets.token_hex(2)))
@@ -258,12 +258,12 @@ class _Resolution:
         entry, mark = self._seen(path, present)
         replace(self._folder, copy, path, entry, mark, self.trash)
         self._folder.sync_directory(parent(path))
-        self.done.append(ActionRecord(ActionKind.TRASHED, path, kept=self.trash.kept.get(path, "")))
-        self.done.append(ActionRecord(ActionKind.MOVED, path, copy, mark=self._mark(path)))
+        self.done.append(ActionRecord(ActionKind.TRASHED, path, kept=self.trash.kept[path]))
+        self.done.append(ActionRecord(ActionKind.MOVED, path, copy, mark=_mark(self._folder.stat(path))))
 
     def _move(self, source: str, target: str, stat: os.stat_result) -> None:
-        self.trash.move(source, target, *self._seen(source, stat))
-        self.done.append(ActionRecord(ActionKind.MOVED, target, source, mark=self._mark(target)))
+        moved = self.trash.move(source, target, *self._seen(source, stat))
+        self.done.append(ActionRecord(ActionKind.MOVED, target, source, mark=_mark(moved)))
 
     def _discard(self, path: str, stat: os.stat_result) -> None:
         """Move a file, a link, or a directory with all that is in it to the trash."""
@@ -271,7 +271,7 @@ class _Resolution:
             for name, inner in sorted(self._folder.list_directory(path)):
                 self._discard(join(path, name), inner)
         self.trash.remove(path, *self._seen(path, stat))
-        self.done.append(ActionRecord(ActionKind.TRASHED, path, kept=self.trash.kept.get(path, "")))
+        self.done.append(ActionRecord(ActionKind.TRASHED, path, kept=self.trash.kept[path]))
 
     def _seen(self, path: str, stat: os.stat_result) -> tuple[Entry, int | None]:
         """Return what a change is told to expect: the entry, and the state of a file."""
@@ -284,9 +284,10 @@ class _Resolution:
             return Entry(name, Kind.DIRECTORY), None
         raise EntryRefused(path=path)
 
-    def _mark(self, path: str) -> int | None:
-        stat = self._folder.stat(path)
-        return None if stat is None or modes.S_ISDIR(stat.st_mode) else state_mark(stat)
+
+def _mark(stat: os.stat_result | None) -> int | None:
+    """Return the state of the file or link that an action left."""
+    return None if stat is None or modes.S_ISDIR(stat.st_mode) else state_mark(stat)
 
 
 def conflict_of(copy: str) -> str | None:
