@@ -8,7 +8,7 @@
     │   └── ConfigMalformed, TrustMalformed, IdentityUnusable, StoreUnusable
     ├── Unreachable                    4  the other device cannot be talked to (any more)
     │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled, StreamReset,
-    │       StreamStopped
+    │       StreamStopped, FolderUnready
     ├── TrustRefused                   5  one side does not accept the other
     │   └── PeerUnknown, PeerChanged, FingerprintMismatch, RefusedByPeer, SelfConnection
     ├── Busy                           6  something of ours is taken
