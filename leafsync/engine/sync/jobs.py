@@ -173,7 +173,6 @@ class ServeJob(Job):
             on_refused=self._refused,
             limits=limits_for(options.rate_mbps),
         )
-        self._watch_folder()
         await super().start()
         self._tell(
             ServeStarted(
@@ -184,6 +183,7 @@ class ServeJob(Job):
                 context.identity.fingerprint,
             )
         )
+        self._watch_folder()
 
     def status(self) -> ServeStatus:
         """Return what this job does now."""
