@@ -160,7 +160,8 @@ class Output:
             outcomes = [{"path": path, "error": error} for path, error in undone.outcomes]
             self.record("restored", id=undone.id, partial=undone.partial, outcomes=outcomes)
             return
-        self._lines([printable(path) for path, error in undone.outcomes if not error])
+        failed = {path for path, error in undone.outcomes if error}
+        self._lines(printable(path) for path in dict(undone.outcomes) if path not in failed)
 
     def conflicts(self, copies: "Sequence[ConflictCopy]") -> None:
         """Show the conflict copies."""

@@ -108,7 +108,7 @@ class Front:
         """What the last finished pass did."""
         self._clock = clock
         self._now = now
-        self._hints = Hints(_allow_command(session.arguments), command_line("conflicts", folder) if folder else "")
+        self._hints = _hints(session.arguments, folder)
         self._narrator = Narrator(session.diagnostics, hints=self._hints)
         self._progress = Progress()
         self._instance = instance
@@ -188,12 +188,16 @@ def _moment(now: datetime) -> str:
     return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _allow_command(arguments: Sequence[str]) -> str:
-    """The command that was given, for one pass with the permission to delete: a running job must not keep it."""
-    options = ("--once", "--allow-deletes")
-    kept = [argument for argument in arguments if argument not in ("--dry-run", "--once")]
+def _hints(arguments: Sequence[str], folder: str) -> Hints:
+    """What a user would run next. Deletes are allowed for one pass: a running job must not keep that permission."""
+    single = ("--once", "--dry-run")
+    kept = [argument for argument in arguments if argument not in single]
     end = kept.index("--") if "--" in kept else len(kept)
-    return command_line(*kept[:end], *options, *kept[end:])
+    return Hints(
+        allow_deletes=command_line(*kept[:end], "--once", "--allow-deletes", *kept[end:]),
+        stop_first=not any(option in arguments for option in single),
+        conflicts=command_line("conflicts", folder) if folder else "",
+    )
 
 
 def run_job(session: Session, config: Config, folder: str, start: Callable[[Engine], Awaitable[Job]]) -> int:

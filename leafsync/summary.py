@@ -18,6 +18,8 @@ class Hints:
 
     allow_deletes: str = ""
     """Lets held deletes happen."""
+    stop_first: bool = False
+    """Whether the run that held them must be stopped before, because it goes on using the folder."""
     conflicts: str = ""
     """Shows the conflict copies of the folder."""
 
@@ -54,7 +56,8 @@ def attention_lines(summary: PassSummary, *, verbose: bool = False, hints: Hints
     lines = _paths(summary.held, held.format("here"), verbose)
     lines += _paths(summary.remote_held, held.format("of the other side"), verbose)
     if hints.allow_deletes and (summary.held or summary.remote_held):
-        lines.append(f"  to allow it, run: {hints.allow_deletes}")
+        first = "stop this one and " if hints.stop_first else ""
+        lines.append(f"  to allow it, {first}run: {hints.allow_deletes}")
     lines += _conflicts(summary, verbose, hints)
     lines += _remarks(summary.notes, "worth a look", verbose)
     lines += _remarks(summary.problems, "could not be synced", verbose)

@@ -413,16 +413,16 @@ def test_held_deletes_come_with_the_command_that_allows_them(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "command"),
+    ("arguments", "hint"),
     [
-        ("connect nas folder", "connect nas folder --once --allow-deletes"),
-        ("connect nas folder --dry-run", "connect nas folder --once --allow-deletes"),
-        ("connect --once -- nas -folder", "connect --once --allow-deletes -- nas -folder"),
+        ("connect nas folder", "stop this one and run: leafsync connect nas folder --once --allow-deletes"),
+        ("connect nas folder --dry-run", "run: leafsync connect nas folder --once --allow-deletes"),
+        ("connect --once -- nas -folder", "run: leafsync connect --once --allow-deletes -- nas -folder"),
     ],
 )
-def test_deletes_are_allowed_for_one_pass_only(run: Run, arguments: str, command: str) -> None:
+def test_deletes_are_allowed_for_one_pass_only(run: Run, arguments: str, hint: str) -> None:
     ran = run(*arguments.split(), script=Script(work=returning(HELD)))
-    assert f"run: leafsync {command}\n" in ran.err
+    assert f"  to allow it, {hint}\n" in ran.err
 
 
 CONFLICT = PassSummary(Totals(), 0.1, sent=("a",), conflicts=(("a", "a.conflict-20260102-030405-nas"),))

@@ -116,7 +116,7 @@ def undone_as(monkeypatch: pytest.MonkeyPatch, *outcomes: tuple[str, str]) -> li
 
 
 def test_a_pass_or_a_path_is_restored(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = undone_as(monkeypatch, ("b", ""), ("a\x1b", ""))
+    asked = undone_as(monkeypatch, ("b", ""), ("a\x1b", ""), ("b", ""))
     ran = run("restore", str(folder), "last")
     assert (ran.code, ran.out) == (0, "b\na\\x1b\n")
     assert "run: leafsync restore" in ran.err
@@ -125,7 +125,9 @@ def test_a_pass_or_a_path_is_restored(run: Run, folder: Path, monkeypatch: pytes
 
 
 def test_paths_that_stay_as_they_are_exit_3(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    undone_as(monkeypatch, ("a", ""), ("b\x1b", "b\\x1b is newer."), ("c", "There is no space left for c."))
+    undone_as(
+        monkeypatch, ("a", ""), ("b\x1b", ""), ("b\x1b", "b\\x1b is newer."), ("c", "There is no space left for c.")
+    )
     ran = run("restore", str(folder), "last", "--quiet")
     assert (ran.code, ran.out) == (3, "a\n")
     assert ran.err == "leafsync: warning: b\\x1b is newer.\nleafsync: warning: There is no space left for c.\n"
@@ -133,6 +135,7 @@ def test_paths_that_stay_as_they_are_exit_3(run: Run, folder: Path, monkeypatch:
     assert ran.code == 3
     assert json.loads(ran.out)["outcomes"] == [
         {"path": "a", "error": ""},
+        {"path": "b\x1b", "error": ""},
         {"path": "b\x1b", "error": "b\\x1b is newer."},
         {"path": "c", "error": "There is no space left for c."},
     ]

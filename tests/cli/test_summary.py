@@ -6,7 +6,7 @@ from leafsync.engine.core.status import PassSummary, Totals
 from leafsync.summary import MAX_LISTED, Hints, attention_lines, command_line, summary_lines
 
 MB = 1_000_000
-HINTS = Hints("leafsync connect nas f --once --allow-deletes", "leafsync conflicts f")
+HINTS = Hints(allow_deletes="leafsync connect nas f --once --allow-deletes", conflicts="leafsync conflicts f")
 
 FULL = PassSummary(
     Totals(
