@@ -1,5 +1,6 @@
 """Real processes over loopback, as a script would run them: `serve` on one side, `connect --once` on the other."""
 
+import contextlib
 import json
 import random
 import signal
@@ -99,12 +100,20 @@ def _wait_until_staged(folder: Path, more: int) -> int:
     before: int | None = None
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
-        staged = sum(path.stat().st_blocks * 512 for path in (folder / ".leafsync_tmp").glob("*"))
+        staged = _bytes_in(folder / ".leafsync_tmp")
         before = staged if before is None else before
         if staged >= before + more:
             return staged
         time.sleep(0.005)
     raise TimeoutError("nothing is being staged")
+
+
+def _bytes_in(directory: Path) -> int:
+    size = 0
+    for path in directory.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # it has just been put in its place
+            size += path.stat().st_blocks * 512
+    return size
 
 
 def test_strangers_get_exit_5_and_nothing_else(pair: Pair) -> None:
