@@ -80,6 +80,27 @@ class TestFind:
         assert {one.id for one in store.passes()} == {"20261122-134501-ab12", "20261122-134501-ab1"}
 
 
+class TestDropKept:
+    def test_some_places(self, store: Store) -> None:
+        store.put_pass(record("a", *ACTIONS))
+        store.put_pass(record("ab", *ACTIONS))
+        store.drop_kept("a", {".leafsync_trash/p/é", "unknown"})
+        kept = [action.kept for action in store.find_pass("a").actions]
+        assert kept == [".leafsync_trash/p/a/f", "", ""]
+        assert store.find_pass("ab") == record("ab", *ACTIONS)
+
+    def test_all(self, store: Store) -> None:
+        store.put_pass(record("a", *ACTIONS))
+        store.put_pass(record("b"))
+        store.drop_kept("a")
+        assert {action.kept for action in store.find_pass("a").actions} == {""}
+        assert store.pass_ids() == ["b", "a"]
+
+    def test_an_unknown_one(self, store: Store) -> None:
+        store.drop_kept("nothing")
+        assert store.passes() == []
+
+
 @pytest.mark.parametrize("value", [b"\x80", b"", "text", 7])
 def test_a_damaged_one_is_left_out(path: Path, store: Store, value: object, caplog: pytest.LogCaptureFixture) -> None:
     store.put_pass(record("a", *ACTIONS))

@@ -331,3 +331,155 @@ class TestSync:
         folder.fail("sync_directory")
         with pytest.raises(DiskFailed, match="Input/output error"):
             trash.sync()
+
+
+class TestKept:
+    def test_says_where_everything_is(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "d/f")
+        write(root, "g")
+        (root / "l").symlink_to("x")
+        trash.keep("g")
+        remove(folder, trash, "d/f")
+        trash.remove("d", DIRECTORY, None)
+        trash.remove("l", Entry("l", Kind.SYMLINK, target="x"), None)
+        assert trash.kept == {"g": f"{PASS}/g", "d/f": f"{PASS}/d/f", "d": f"{PASS}/d", "l": f"{PASS}/l"}
+
+    def test_the_latest_of_a_path(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        for number in range(2):
+            write(root, "f", b"%d" % number)
+            remove(folder, trash, "f", b"%d" % number)
+        assert trash.kept == {"f": f"{PASS}/f.1"}
+        assert (root / trash.kept["f"]).read_bytes() == b"1"
+
+    def test_what_was_refused_is_not_there(self, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        with pytest.raises(EntryChanged):
+            trash.remove("f", file_entry("f", b"other"), 7)
+        assert trash.kept == {}
+
+
+class TestMove:
+    def move(self, folder: FaultyFolder, trash: Trash, source: str, target: str) -> os.stat_result:
+        return trash.move(source, target, file_entry(source, OLD), mark(folder, source))
+
+    def test_a_file(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        inode = write(root, "a/f").stat().st_ino
+        (root / "b").mkdir()
+        moved = self.move(folder, trash, "a/f", "b/g")
+        assert tree(root) == {"a": None, "b": None, "b/g": OLD}
+        assert (moved.st_ino, state_mark(moved)) == (inode, mark(folder, "b/g"))
+        folder.calls.clear()
+        trash.sync()
+        assert [arguments for step, arguments in folder.calls if step == "sync_directory"] == [("a",), ("b",)]
+        assert trash.kept == {}
+
+    def test_a_link(self, trash: Trash, root: Path) -> None:
+        (root / "l").symlink_to("x")
+        trash.move("l", "m", Entry("l", Kind.SYMLINK, target="x"), None)
+        assert tree(root) == {"m": "x"}
+
+    def test_a_directory_with_everything_in_it(self, trash: Trash, root: Path) -> None:
+        write(root, "d/e/f")
+        (root / "x").mkdir()
+        trash.move("d", "x/d", DIRECTORY, None)
+        assert tree(root) == {"x": None, "x/d": None, "x/d/e": None, "x/d/e/f": OLD}
+
+    @pytest.mark.parametrize("taken", ["file", "link", "directory"])
+    def test_nothing_is_replaced(self, folder: FaultyFolder, trash: Trash, root: Path, taken: str) -> None:
+        write(root, "f")
+        if taken == "file":
+            write(root, "g", b"there")
+        elif taken == "link":
+            (root / "g").symlink_to("nowhere")
+        else:
+            (root / "g").mkdir()
+        before = tree(root)
+        with pytest.raises(EntryChanged, match="g was changed"):
+            self.move(folder, trash, "f", "g")
+        assert tree(root) == before
+
+    def test_no_parent(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        with pytest.raises(EntryChanged, match="d/f was changed"):
+            self.move(folder, trash, "f", "d/f")
+        assert tree(root) == {"f": OLD}
+
+    @pytest.mark.parametrize("change", ["content", "gone", "directory"])
+    def test_what_is_not_what_was_seen(self, folder: FaultyFolder, trash: Trash, root: Path, change: str) -> None:
+        file = write(root, "f")
+        seen = mark(folder, "f")
+        if change == "content":
+            file.write_bytes(b"new")
+        else:
+            file.unlink()
+        if change == "directory":
+            file.mkdir()
+        before = tree(root)
+        with pytest.raises(EntryChanged, match="f was changed"):
+            trash.move("f", "g", file_entry("f", OLD), seen)
+        assert tree(root) == before
+
+    def test_saved_in_the_last_instant(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        write(root, "saved", b"saved")
+        folder.at("rename_new", lambda: (root / "saved").rename(root / "f"))
+        with pytest.raises(EntryChanged):
+            self.move(folder, trash, "f", "g")
+        assert tree(root) == {"f": b"saved"}
+
+    def test_saved_twice_in_the_last_instant(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "f")
+        write(root, "second", b"second")
+        folder.at("rename_new", lambda: (root / "second").rename(root / "f"))
+        folder.at("rename_new", lambda: write(root, "f", b"third"), skip=1)
+        with pytest.raises(EntryChanged):
+            self.move(folder, trash, "f", "g")
+        assert tree(root) == {"f": b"third", "g": b"second"}
+
+    def test_into_itself(self, trash: Trash, root: Path) -> None:
+        (root / "d").mkdir()
+        with pytest.raises(EntryRefused):
+            trash.move("d", "d/e", DIRECTORY, None)
+        assert tree(root) == {"d": None}
+
+    @pytest.mark.parametrize("path", ["", "../x", f"{STAGING}/x", f"{TRASH}/x"])
+    def test_paths_that_are_refused(self, folder: FaultyFolder, trash: Trash, root: Path, path: str) -> None:
+        write(root, "f")
+        with pytest.raises(EntryRefused):
+            self.move(folder, trash, "f", path)
+        with pytest.raises(EntryRefused):
+            trash.move(path, "g", file_entry("f", OLD), None)
+
+    @pytest.mark.parametrize("folds", [True, False])
+    def test_case_alone(
+        self, folder: FaultyFolder, trash: Trash, root: Path, folds: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where names fold, the new name seems to be taken by the entry itself."""
+        write(root, "readme")
+        folder._folds = folds
+        look = folder.stat
+        monkeypatch.setattr(folder, "stat", lambda path: look(path) or look(path.lower()))
+        folder.fail("rename_new", errno.EEXIST)
+        if folds:
+            self.move(folder, trash, "readme", "README")
+            assert tree(root) == {"README": OLD}
+        else:
+            with pytest.raises(EntryChanged):
+                self.move(folder, trash, "readme", "README")
+            assert tree(root) == {"readme": OLD}
+
+    def test_two_names_of_one_file_are_not_case_alone(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "a")
+        (root / "b").hardlink_to(root / "a")
+        folder._folds = True
+        with pytest.raises(EntryChanged):
+            self.move(folder, trash, "a", "b")
+        assert tree(root) == {"a": OLD, "b": OLD}
+
+    def test_open_directories_follow(self, folder: FaultyFolder, trash: Trash, root: Path) -> None:
+        write(root, "d/f")
+        with folder.handles():
+            assert folder.stat("d/f") is not None
+            trash.move("d", "e", DIRECTORY, None)
+            assert folder.stat("d/f") is None
+            assert folder.stat("e/f") is not None

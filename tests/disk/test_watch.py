@@ -285,6 +285,19 @@ class TestInotify:
         write(root, "open/f", b"changed")
         seen.expect("open")
 
+    def test_paths_that_are_too_long_do_not_end_it(self, start: Start, root: Path) -> None:
+        at, fds = os.open(root, os.O_RDONLY), []
+        for _ in range(20):
+            os.mkdir("n" * 250, dir_fd=at)
+            fds.append(at)
+            at = os.open("n" * 250, os.O_RDONLY, dir_fd=at)
+        for fd in (*fds, at):
+            os.close(fd)
+        seen = start()
+        write(root, "f")
+        seen.expect("")
+        assert seen.failures == []
+
     def test_lost_notices(self, start: Start, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The kernel's queue was full: anything may have changed, and a new directory is watched all the same."""
         seen = start()

@@ -38,8 +38,9 @@ _BUFFER = 1 << 16
 _IDLE_MS = 100
 """How long to wait for a notice before looking whether the watch is still wanted, and the folder still there."""
 
-_SKIPPED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM})
-"""Why a directory is not watched: it is gone or something else by now, or nobody may read it, the scan included."""
+_SKIPPED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
+"""Why a directory is not watched: it is gone or something else by now, nobody may read it, the scan included, or its
+whole path is longer than the kernel takes; the scan, which goes step by step, still sees that one."""
 
 AVAILABLE = sys.platform == "linux" and hasattr(_libc, "inotify_init1")
 

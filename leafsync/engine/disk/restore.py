@@ -57,7 +57,9 @@ def _carry_out(
         with folder.handles():
             for action in reversed(tuple(actions)):
                 step = _STEPS.get(action.kind)
-                if step is not None:
+                if action.kind is ActionKind.TOUCHED:
+                    work.accept(action)
+                elif step is not None:
                     outcomes.append((action.path, work.attempt(step, action)))
     finally:
         try:
@@ -90,6 +92,12 @@ class _Undo:
         except LeafSyncError as error:
             return error
         return None
+
+    def accept(self, action: ActionRecord) -> None:
+        """Take the state that a touch left for the one that an older action of the pass left."""
+        stat = self.folder.stat(action.path)
+        if stat is not None and state_mark(stat) == action.mark:
+            self.marks[action.path] = action.mark
 
     def discard(self, action: ActionRecord) -> None:
         """Undo that something came where nothing was."""
