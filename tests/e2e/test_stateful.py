@@ -196,6 +196,4 @@ Synchroniser.TestCase.settings = settings(
 )
 
 
-@pytest.mark.timeout(0)
-class TestSynchroniser(Synchroniser.TestCase):  # type: ignore[misc,name-defined]
-    """Run by pytest."""
+TestSynchroniser = pytest.mark.timeout(0)(Synchroniser.TestCase)

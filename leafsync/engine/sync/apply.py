@@ -167,7 +167,8 @@ class Application:
             raise EntryChanged(path=touch.path)
         folder.set_executable(touch.path, touch.entry.executable)
         folder.set_times(touch.path, touch.entry.mtime_ns)
-        return ActionRecord(ActionKind.TOUCHED, touch.path)
+        touched = folder.stat(touch.path)
+        return ActionRecord(ActionKind.TOUCHED, touch.path, mark=state_mark(touched) if touched is not None else None)
 
     def _finish(self) -> None:
         """Sync the trash and write the history (blocking)."""
