@@ -75,7 +75,7 @@ def _headline(summary: PassSummary) -> str:
     state = "partly in sync" if summary.partial else "in sync"
     took = format_duration(summary.seconds)
     if not summary.changed:
-        return f"{state}: nothing to do, {took}"
+        return f"{state}: {'nothing was changed' if summary.partial else 'nothing to do'}, {took}"
     if not (came or went):
         return f"{state}: no content had to be moved, {took}"
     size = format_bytes(summary.totals.bytes_done)

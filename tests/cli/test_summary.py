@@ -136,6 +136,10 @@ def test_a_summary_of_nothing() -> None:
     assert attention_lines(summary) == []
 
 
+def test_a_pass_that_only_holds_changes_nothing() -> None:
+    assert summary_lines(PassSummary(Totals(), 0.1, held=("a",)))[0] == "partly in sync: nothing was changed, 0.1 s"
+
+
 def test_a_pass_of_renames_alone_moves_no_file() -> None:
     assert summary_lines(PassSummary(Totals(), 0.1, remote_moved=(("a", "b"),)))[0] == (
         "in sync: no content had to be moved, 0.1 s"
