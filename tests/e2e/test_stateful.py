@@ -66,7 +66,7 @@ class Synchroniser(RuleBasedStateMachine):
 
     # What people do
 
-    def edit(self, side: int, act: Callable[[Path], None]) -> None:
+    def edit(self, side: int, act: Callable[[Path], object]) -> None:
         """Do something in one folder; what cannot be done there is not done."""
         try:
             act(self.devices[side].folder)
