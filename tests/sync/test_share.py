@@ -182,6 +182,23 @@ async def test_a_cancelled_scan_leaves_the_next_one_alone(share: Share, root: Pa
     assert (await share.scan()).index.files == 200
 
 
+async def test_a_scan_that_was_cancelled_is_not_taken_for_one(share: Share, root: Path) -> None:
+    """What the watcher reported before is still to be looked at."""
+    watched = asyncio.Event()
+    share.listeners.add(watched.set)
+    share.watch()
+    await watched.wait()
+    await share.scan()
+    (root / "new").write_text("x")
+    share._on_change(None)
+    scanning = asyncio.create_task(share.scan(fresh=False))
+    await asyncio.sleep(0)
+    scanning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scanning
+    assert (await share.scan(fresh=False)).index.files == 1
+
+
 async def test_a_missing_folder(tmp_path: Path, workers: Workers) -> None:
     with pytest.raises(FolderMissing):
         await Share.open(str(tmp_path / "nowhere"), tmp_path / "records", workers)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -12,7 +13,9 @@ from typing import ParamSpec, Self, TypeVar, cast
 
 from blake3 import blake3
 
-from leafsync.engine.disk.folder import Folder
+from leafsync.engine.core.names import STAGING, join
+from leafsync.engine.disk.bases import Identity
+from leafsync.engine.disk.folder import MARKER, Folder
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.identity import folder_identity
 from leafsync.engine.disk.retention import prune
@@ -98,8 +101,8 @@ class Share:
         self._preparing = threading.Lock()
         self.latest: Scan | None = None
         self._scanning = asyncio.Lock()
-        self._scan_started = 0.0
         self._full_scan = 0.0
+        """When the last scan of everything began."""
         self._watcher: Watcher | None = None
         self._dirty: set[str] = set()
         self._all_dirty = False
@@ -125,7 +128,7 @@ class Share:
             with contextlib.suppress(DiskFailed):  # what cannot be written to, or is full, can still be served
                 share.staging.clean(time.time())
             try:
-                share.identity = folder_identity(folder, store, reset=reset)
+                share.identity = _identity(folder, store, reset)
             except FolderIdentityLost as error:
                 share.lost = str(error)
             opened.pop_all()
@@ -193,24 +196,34 @@ class Share:
         asked = time.monotonic()
         async with self._scanning:
             latest = self.latest
-            if latest is None or (fresh and self._scan_started < asked) or self._must_look_everywhere(asked):
-                self._scan_started = self._full_scan = time.monotonic()
-                self._dirty.clear()
-                self._all_dirty = False
-                self.latest = await self._scan_off_loop(lambda cancelled: self._scan(latest, cancelled))
+            everywhere = fresh or self._must_look_everywhere(asked)
+            if latest is None or (everywhere and self._full_scan < asked):
+                await self._scan_everything(latest)
             elif self._dirty:
-                directories, self._dirty = self._dirty, set()
-                try:
-                    self.latest = await self._scan_off_loop(
-                        lambda cancelled: self._rescan(latest, directories, cancelled)
-                    )
-                except BaseException:
-                    self._dirty |= directories
-                    raise
+                await self._scan_dirty(latest)
             return cast("Scan", self.latest)
 
     def _must_look_everywhere(self, now: float) -> bool:
         return self._watcher is None or self._all_dirty or now - self._full_scan > FULL_SCAN_INTERVAL
+
+    async def _scan_everything(self, latest: Scan | None) -> None:
+        started = time.monotonic()
+        self._dirty.clear()
+        self._all_dirty = False
+        try:
+            self.latest = await self._scan_off_loop(lambda cancelled: self._scan(latest, cancelled))
+        except BaseException:
+            self._all_dirty = True
+            raise
+        self._full_scan = started
+
+    async def _scan_dirty(self, latest: Scan) -> None:
+        directories, self._dirty = self._dirty, set()
+        try:
+            self.latest = await self._scan_off_loop(lambda cancelled: self._rescan(latest, directories, cancelled))
+        except BaseException:
+            self._dirty |= directories
+            raise
 
     async def _scan_off_loop(self, scanning: Callable[[threading.Event], Scan]) -> Scan:
         cancelled = threading.Event()
@@ -242,6 +255,24 @@ class Share:
             now_ns=time.time_ns(),
             cancelled=cancelled,
         )
+
+
+def _identity(folder: Folder, store: Store, reset: bool) -> str:
+    """Return the folder's id (blocking). A folder whose marker cannot be written has its id in the records alone.
+
+    Raises as `folder_identity` when there is a marker, or has been one, or a new one was asked for with `reset`.
+    """
+    try:
+        return folder_identity(folder, store, reset=reset)
+    except DiskFailed:
+        known, inode = store.identity(), folder.stat_of_root.st_ino
+        fresh = known is None and folder.stat(join(STAGING, MARKER)) is None
+        same = known is not None and not known.marked and known.inode == inode
+        if reset or not (fresh or same):
+            raise
+        identity = known or Identity(secrets.token_hex(16), False, inode)
+        store.put_identity(identity)
+        return identity.id
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], value: T) -> None:
