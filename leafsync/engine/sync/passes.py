@@ -13,6 +13,7 @@ from leafsync.engine.core.history import ActionKind
 from leafsync.engine.core.index import Entry, Index, Problem
 from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
+from leafsync.engine.core.names import join
 from leafsync.engine.core.options import ConnectOptions
 from leafsync.engine.core.reconcile import advance, conflict_name, reconcile
 from leafsync.engine.core.status import PassState, PassSummary, Totals
@@ -27,6 +28,9 @@ from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
 
 OnState = Callable[[PassState, Progress], None]
+
+Known = dict[str, tuple[bytes, Sequence[Entry]]]
+"""Digest and listing of directories that need not be asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,14 @@ class Sides:
     def equal(self) -> bool:
         """Whether nothing differs."""
         return self.local.digest == self.remote.digest
+
+    @property
+    def known(self) -> Known:
+        """What was listed."""
+        digests = {"": self.remote.digest}
+        for path, entries in self.listings.items():
+            digests |= {join(path, entry.name): entry.hash for entry in entries}
+        return {path: (digests[path], entries) for path, entries in self.listings.items()}
 
 
 class Passes:
@@ -93,7 +105,7 @@ class Passes:
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
         base = await self._base()
-        sides = await self._look(base, fresh=self._first)
+        sides = await self._look(_known(base), progress, fresh=self._first)
         self._first = False
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
@@ -123,23 +135,23 @@ class Passes:
         base = Index(listings)
         return base.only(self._options.file) if self._options.file else base
 
-    async def _look(self, base: Index | None, *, fresh: bool) -> Sides:
-        """Scan this side while the other does, and list what differs."""
+    async def _look(self, known: Known, progress: Progress, *, fresh: bool) -> Sides:
+        """Scan this side while the other does, and list what differs and is not `known`."""
         async with task_group() as tasks:
             asking = tasks.create_task(self._client.digest(self._options.file))
             scanning = tasks.create_task(self._share.scan(fresh=fresh))
         remote, scan = asking.result(), scanning.result()
-        local = scan.index.only(self._options.file) if self._options.file else scan.index
+        local = scan.index.only(self._options.file)
         if remote.digest == local.digest:
             return Sides(scan, local, remote, {}, ())
+        self._on_state(PassState.COMPARING, progress)
         check = ListingCheck()
-        listings = await self._client.listings(local, remote, _known(base), check)
+        listings = await self._client.listings(local, remote, known, check)
         return Sides(scan, local, remote, listings, tuple(check.problems))
 
     # Changing
 
     async def _change(self, base: Index | None, sides: Sides, progress: Progress) -> PassSummary:
-        self._on_state(PassState.COMPARING, progress)
         now = datetime.now().astimezone()
         plan = self._plan(base, sides, now)
         if self._options.dry_run or plan.empty:
@@ -149,10 +161,10 @@ class Passes:
         files = [*plan.remote.fetches]
         size = sum(fetch.entry.size for fetch in files)
         progress.expect(len(files), size)
-        application, refusals, sides = await self._carry_out(plan, sides, progress, now)
+        application, refusals = await self._carry_out(plan, sides, progress, now)
         if files:
             progress.settle(len(files), size)
-        sides = await self._look(base, fresh=False)
+        sides = await self._look(_known(base) | sides.known, progress, fresh=False)
         await self._agree(base, sides)
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
@@ -193,24 +205,24 @@ class Passes:
 
     async def _carry_out(
         self, plan: Plan, sides: Sides, progress: Progress, now: datetime
-    ) -> tuple[Application, list[Refusal], Sides]:
+    ) -> tuple[Application, list[Refusal]]:
         """Change this side, look at it again if it was changed, and have the other side changed."""
         share, options = self._share, self._options
         means = Means(self._connection, share, sides.local, progress, self._there, options.streams, options.rate_mbps)
         application = Application(means, now=now)
+        local = sides.local
         if not plan.local.empty:
             self._on_state(PassState.TRANSFERRING, progress)
             async with share.changing:
                 await application.carry_out(plan.local)
-            scan = await share.scan(fresh=False)
-            sides = replace(sides, scan=scan, local=scan.index)
+            local = (await share.scan(fresh=False)).index.only(options.file)
         refusals: list[Refusal] = []
         if not plan.remote.empty:
             self._on_state(PassState.SENDING, progress)
-            offer = Offer(share, sides.local)
+            offer = Offer(share, local)
             refusals = await self._client.change(plan.remote, lambda: offer, progress)
             self._ignored_there |= {refusal.path for refusal in refusals if refusal.kind is RefusalKind.IGNORED}
-        return application, refusals, sides
+        return application, refusals
 
     # Agreeing
 
@@ -229,7 +241,7 @@ class Passes:
         )
 
 
-def _known(base: Index | None) -> dict[str, tuple[bytes, Sequence[Entry]]]:
+def _known(base: Index | None) -> Known:
     """Return the digest and listing of each directory of the base."""
     if base is None:
         return {}

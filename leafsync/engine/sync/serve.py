@@ -30,7 +30,7 @@ from leafsync.engine.core.messages import (
     control_requests,
 )
 from leafsync.engine.core.names import path_problem
-from leafsync.engine.core.plan import never
+from leafsync.engine.core.reconcile import never
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
 from leafsync.engine.sync.changes import ChangeMalformed, Ignored, Receipt, refusal
