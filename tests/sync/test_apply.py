@@ -83,7 +83,7 @@ async def test_an_edited_file_is_not_replaced_by_a_link(client: Device, hostile:
     add(server, link_entry("edited", "a"), link_entry("link", "a"), link_entry("new", "a"))
     client.write("edited", "mine", mtime=OLD)
     (client.folder / "link").symlink_to("elsewhere")
-    summary = await pull_while(client, server, lambda: client.write("edited", "just now"))
+    summary = await pull_while(client, server, lambda: client.write("edited", "just now"), mirror=True)
     assert [path for path, _reason in summary.problems] == ["edited"]
     assert client.read("edited") == b"just now"
     assert [str((client.folder / name).readlink()) for name in ("link", "new")] == ["a", "a"]
@@ -132,5 +132,5 @@ async def test_permissions_come_from_here(client: Device, hostile: MakeHostile, 
     entry = file_entry("a", b"new")
     server.folder.listings[""] = [Entry("a", Kind.FILE, entry.size, entry.mtime_ns, executable, entry.hash)]
     client.write("a", "mine", mode=0o600, mtime=OLD)
-    await pull_from(client, server)
+    await pull_from(client, server, mirror=True)
     assert (client.folder / "a").stat().st_mode & 0o7777 == (0o700 if executable else 0o600)

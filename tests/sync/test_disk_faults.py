@@ -55,13 +55,15 @@ class Faults:
 
 
 @pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch, client: Device) -> Faults:
+async def faults(monkeypatch: pytest.MonkeyPatch, client: Device) -> Faults:
+    """The folder was in use before, so that it has its marker already."""
+    await (await client.serve()).stop()
     return Faults(monkeypatch, client)
 
 
 def staged(device: Device) -> list[str]:
     """Return what is in the staging directory."""
-    return [name for name in os.listdir(device.folder / ".leafsync_tmp") if name != "lock"]  # noqa: PTH208
+    return [name for name in os.listdir(device.folder / ".leafsync_tmp") if name not in ("lock", "folder-id")]  # noqa: PTH208
 
 
 # The pulling side is full
@@ -70,12 +72,12 @@ def staged(device: Device) -> list[str]:
 async def full_then_mended(client: Device, server: HostileServer, faults: Faults) -> None:
     before = client.tree()
     with pytest.raises(DiskFull):
-        await pull_from(client, server)
+        await pull_from(client, server, mirror=True)
     assert faults.calls
     assert client.tree() == before
     faults.mend()
     server.asked.clear()
-    await pull_from(client, server)
+    await pull_from(client, server, mirror=True)
     for path, data in server.folder.contents.items():
         assert client.read(path) == data
     assert not staged(client)
@@ -122,7 +124,7 @@ async def test_too_large_for_what_is_free(
     monkeypatch.setattr(Folder, "free_space", lambda _folder: (64 << 20) + len(BIG) - 1)
     server = await hostile({"big": BIG})
     with pytest.raises(DiskFull):
-        await pull_from(client, server)
+        await pull_from(client, server, mirror=True)
     assert not server.indexes(), "not one chunk was asked for"
     assert not staged(client)
 
@@ -131,7 +133,7 @@ async def test_a_full_disk_while_resuming(client: Device, hostile: MakeHostile, 
     server = await hostile({"big": BIG})
     faults.fail("write_at", errno.ENOSPC, skip=2)
     with pytest.raises(DiskFull):
-        await pull_from(client, server)
+        await pull_from(client, server, mirror=True)
     faults.mend()
     faults.fail("resize", errno.ENOSPC)
     server.asked.clear()
@@ -150,7 +152,7 @@ async def test_files_of_earlier_groups_stay(
         await pull_from(client, server, streams=1)
     assert len(client.tree()) == 4
     faults.mend()
-    await pull_from(client, server)
+    await pull_from(client, server, mirror=True)
     assert set(client.tree()) == contents.keys()
 
 
@@ -166,12 +168,12 @@ async def test_a_disk_without_room_for_a_name(client: Device, hostile: MakeHosti
 async def test_a_directory_that_cannot_be_made(client: Device, hostile: MakeHostile, faults: Faults) -> None:
     server = await hostile({"a": b"x", "d/in/it": b"y", "d/too": b"z", "e/b": b"w"})
     faults.fail("make_directory", errno.EACCES, "'d'")
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert {path for path in client.tree() if "/" not in path or path.startswith("e")} == {"a", "e", "e/b"}
     assert {path for path, _reason in summary.problems} == {"d", "d/in", "d/in/it", "d/too"}
     assert dict(summary.problems)["d"] == "d: Permission denied."
     faults.mend()
-    assert not (await pull_from(client, server)).problems
+    assert not (await pull_from(client, server, mirror=True)).problems
     assert client.read("d/in/it") == b"y"
 
 
@@ -184,7 +186,7 @@ async def test_other_errors_are_problems(
 ) -> None:
     server = await hostile({"one": b"one", "two": b"two"})
     faults.fail(step, errno.EIO, about)
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert faults.calls
     if about:
         assert [path for path, _reason in summary.problems] == ["one"]
@@ -192,7 +194,7 @@ async def test_other_errors_are_problems(
     else:
         assert {path for path, _reason in summary.problems} == {"one", "two"}
     faults.mend()
-    assert not (await pull_from(client, server)).problems
+    assert not (await pull_from(client, server, mirror=True)).problems
     assert set(client.tree()) == {"one", "two"}
     assert not staged(client)
 
@@ -202,7 +204,7 @@ async def test_a_large_file_that_cannot_be_written(client: Device, hostile: Make
     server = await hostile({"big": BIG, "one": b"one"})
     client.write("big", "the old one")
     faults.fail("write_at", errno.EIO, str(CHUNK_SIZE))
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert [path for path, _reason in summary.problems] == ["big"]
     assert (client.read("big"), client.read("one")) == (b"the old one", b"one")
 
@@ -210,7 +212,7 @@ async def test_a_large_file_that_cannot_be_written(client: Device, hostile: Make
 async def test_a_staging_file_that_cannot_be_opened(client: Device, hostile: MakeHostile, faults: Faults) -> None:
     server = await hostile({"big": BIG, "one": b"one"})
     faults.fail("create_staged", errno.EIO)
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert {path for path, _reason in summary.problems} == {"big", "one"}
 
 
@@ -219,7 +221,7 @@ async def test_a_file_here_that_cannot_be_read(client: Device, hostile: MakeHost
     server = await hostile({"big": BIG, "one": b"one"})
     client.write("big", "the old one", mtime=OLD)
     faults.fail("open_file", errno.EIO, "big")
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert [path for path, _reason in summary.problems] == ["big"]
     assert (client.read("big"), client.read("one")) == (b"the old one", b"one")
     assert not server.indexes().count(1)
@@ -254,11 +256,11 @@ async def test_a_file_that_vanishes_before_it_is_replaced(client: Device, hostil
         await server.honest_item(talk, item)
 
     server.item = vanishing
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert [path for path, _reason in summary.problems] == ["a"]
     assert set(client.tree()) == {"b"}
     server.item = server.honest_item
-    await pull_from(client, server)
+    await pull_from(client, server, mirror=True)
     assert client.read("a") == b"new"
 
 
@@ -272,7 +274,7 @@ async def test_the_root_vanishes_while_pulling(client: Device, hostile: MakeHost
 
     server.digest = vanishing
     with contextlib.suppress(FolderMissing):
-        await pull_from(client, server)
+        await pull_from(client, server, mirror=True)
         # The scan was faster: the held directory is written to, whatever it is called now.
         assert (moved / "a").read_bytes() == b"new"
     assert not client.folder.exists()

@@ -70,10 +70,10 @@ def _nothing_outside(tmp_path: Path) -> Iterator[None]:
 async def refused(
     client: Device, server: HostileServer, error: type[LeafSyncError], **options: object
 ) -> LeafSyncError:
-    """Pull, expect this very error, and that what was in the folder is as it was."""
+    """Mirror, expect this very error, and that what was in the folder is as it was."""
     before = client.tree()
     with pytest.raises(error) as raised:
-        await pull_from(client, server, **options)
+        await pull_from(client, server, **{"mirror": True, **options})
     assert type(raised.value) is error
     assert client.tree() == before
     return raised.value
@@ -326,7 +326,7 @@ async def test_directories_deeper_than_the_cap(client: Device, hostile: MakeHost
     assert len(summary.problems) == 1
     assert "deep" in summary.problems[0][1]
     assert max(len(path.split("/")) for path in client.tree()) == 64
-    assert summary.round_trips <= 66
+    assert summary.round_trips <= 67
     assert not server.paths()
 
 
@@ -453,10 +453,10 @@ async def test_a_chunk_that_stays_wrong(client: Device, hostile: MakeHostile) ->
 
 
 async def rest_is_fetched(client: Device, server: HostileServer, indexes: list[int]) -> None:
-    """Pull from a server that mended its ways, and expect it to be asked for these chunks alone."""
+    """Mirror a server that mended its ways, and expect it to be asked for these chunks alone."""
     server.item = server.honest_item
     server.asked.clear()
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert server.indexes() == indexes
     assert client.read("big") == BIG
     assert not summary.problems
@@ -479,7 +479,7 @@ async def test_aborts_are_problems_of_one_file(
         await talk.say(Abort(reason))
 
     server.item = abort
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert summary.problems == (("big", receiver.ABORTED[reason]),)
     assert (client.read("big"), client.read("other")) == (b"the old one", b"good")
     await rest_is_fetched(client, server, list(range(after or 0, 5)))
@@ -491,7 +491,7 @@ async def test_aborts_are_problems_of_one_file(
         says(Chunk(3, CHUNK_SIZE, Encoding.ZERO)),
         says(Chunk(1, CHUNK_SIZE - 1, Encoding.ZERO)),
         says(End()),
-        says(Welcome(1, [], "", "")),
+        says(Welcome(1, [], "", "", "", False)),
         sends(length_prefix((1 << 20) + 1)),
     ],
     ids=["wrong order", "wrong length", "END too early", "another message", "huge frame"],
@@ -578,7 +578,7 @@ async def test_an_end_in_the_middle_of_a_file(
 
     server.chunks(partly)
     server.folder = FakeFolder.of({"big": BIG})
-    job = await connect_to(client, server, once=True)
+    job = await connect_to(client, server, once=True, mirror=True)
     with pytest.raises(error) as raised:
         await job.wait()
     assert type(raised.value) is error

@@ -23,7 +23,7 @@ def test_a_file_from_the_wire_and_from_here() -> None:
     progress.add("a", 30, fetched=False)
     wire.at = (1160, 510)
     assert list(progress.transfers) == [TransferStatus("a", 200, 180, TransferState.ACTIVE)]
-    assert progress.totals == Totals(2, 0, 300, 180, 150, 30, 160, 10)
+    assert progress.totals == Totals(2, 0, 300, 180, fetched=150, reused=30, wire_in=160, wire_out=10)
     progress.add("a", 20, fetched=True)
     progress.finish("a", done=True)
     assert len(progress.transfers) == 0

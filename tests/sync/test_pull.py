@@ -176,10 +176,28 @@ async def test_kinds_that_changed(pair: Pair) -> None:
     pair.server.write("link to file", "now a file", mtime=OLD)
     pair.server.write("directory to file", "now a file", mtime=OLD)
     summary = await pair.client.pull(server)
-    assert [path for path, _reason in summary.problems] == ["directory to file"]
-    summary = await pair.client.pull(server, mirror=True)
     assert not summary.partial
     assert pair.client.tree() == pair.server.tree()
+
+
+async def test_a_directory_with_something_of_ones_own_gives_way_whole(pair: Pair) -> None:
+    for number in range(20):
+        pair.server.write(f"other/{number}", "x", mtime=OLD)
+    pair.server.write("directory/inside", "x", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.pull(server)
+    pair.client.write("directory/mine", "only here", mtime=OLD)
+    (pair.server.folder / "directory/inside").unlink()
+    (pair.server.folder / "directory").rmdir()
+    pair.server.write("directory", "now a file", mtime=OLD)
+    summary = await pair.client.pull(server)
+    ((path, copy),) = summary.conflicts
+    assert path == "directory"
+    assert pair.client.read(f"{copy}/mine") == b"only here"
+    assert pair.client.read("directory") == b"now a file"
+    await pair.client.pull(server, mirror=True)
+    assert pair.client.tree() == pair.server.tree()
+    assert f"{copy}/mine" in pair.client.trash()
 
 
 async def test_one_file_alone(pair: Pair) -> None:
@@ -251,12 +269,13 @@ async def test_a_stopped_pull_goes_on_where_it_was(pair: Pair) -> None:
 
 
 async def test_a_local_edit_during_the_pass_is_kept(pair: Pair) -> None:
-    pair.server.write("big", content(6 * CHUNK_SIZE), mtime=OLD)
-    pair.client.write("big", "the old one", mtime=OLD)
+    pair.server.write("big", "the old one", mtime=OLD)
     server = await pair.server.serve()
+    await pair.client.pull(server)
+    pair.server.write("big", content(6 * CHUNK_SIZE), mtime=OLD + 5)
     job = await pair.client.connect(server, once=True, rate_mbps=80)
     await until(lambda: job.status().totals.fetched >= CHUNK_SIZE)
-    pair.client.write("big", "edited here meanwhile", mtime=OLD + 1)
+    pair.client.write("big", "edited here meanwhile", mtime=OLD + 9)
     summary = await job.wait()
     assert summary is not None
     assert [path for path, _reason in summary.problems] == ["big"]

@@ -61,7 +61,7 @@ async def test_what_is_missing_in_many_places_is_asked_for_in_parts(
     server = await hostile({"big": b"".join(CHUNKS)})
     other = bytes(range(256)) * (CHUNK_SIZE // 256)
     client.write("big", b"".join(chunk if number % 2 else other for number, chunk in enumerate(CHUNKS)))
-    summary = await pull_from(client, server)
+    summary = await pull_from(client, server, mirror=True)
     assert client.read("big") == b"".join(CHUNKS)
     assert server.indexes() == [0, 2, 4, 6]
     ranges = [item.ranges for item in server.asked if isinstance(item, FetchItem)]
@@ -81,7 +81,9 @@ async def test_staged_bytes_are_not_believed(client: Device, hostile: MakeHostil
     job = await connect_to(client, server, once=True)
     await until(lambda: job.status().totals.fetched == 2 * CHUNK_SIZE)
     await job.stop()
-    staged = next(path for path in (client.folder / ".leafsync_tmp").iterdir() if path.name != "lock")
+    staged = next(
+        path for path in (client.folder / ".leafsync_tmp").iterdir() if path.name not in ("lock", "folder-id")
+    )
     with staged.open("r+b") as file:
         file.write(b"damaged")
     server.item = server.honest_item
