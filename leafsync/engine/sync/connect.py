@@ -104,7 +104,6 @@ class Client:
 
         Raises FolderUnready when that folder cannot be used now.
         """
-        self.hinted = False
         self._listed_entries = self._listed_text = 0
         await self._control.send(DigestRequest(only))
         self.round_trips += 1
@@ -113,6 +112,7 @@ class Client:
             raise FolderUnready(peer=self._connection.address, reason=reply.reason)
         if not isinstance(reply, Digest):
             raise violated(self._connection, "it did not answer DIGEST")
+        self.hinted = False  # a hint that came before the digest is in it
         return reply
 
     async def listings(
@@ -184,18 +184,19 @@ class Client:
         """
         self.round_trips += 1
         async with task_group() as tasks:
-            accepting = tasks.create_task(self._accept(tasks, offer, progress))
+            accepting = tasks.create_task(self._accept(offer, progress))
             for changes, last in pages(to_changes(steps)):
                 await self._control.send(ChangeRequest(changes, last))
             refusals = await self._refusals()
-            accepting.cancel()
+            accepting.cancel()  # nothing more is owed, whatever streams are left open
         return refusals
 
-    async def _accept(self, tasks: asyncio.TaskGroup, offer: Callable[[], Offer], progress: Progress) -> None:
-        while True:
-            stream = await self._connection.accept_stream()
-            sender = Sender(self._connection, stream, self._throttle, progress)
-            tasks.create_task(_serve(sender, offer))
+    async def _accept(self, offer: Callable[[], Offer], progress: Progress) -> None:
+        async with task_group() as tasks:
+            while True:
+                stream = await self._connection.accept_stream()
+                sender = Sender(self._connection, stream, self._throttle, progress)
+                tasks.create_task(_serve(sender, offer))
 
     async def _refusals(self) -> list[Refusal]:
         """Read what was not done; the other side owes it once it has all content, which may take its time."""
@@ -222,6 +223,9 @@ async def _serve(sender: Sender, offer: Callable[[], Offer]) -> None:
         await sender.run(offer)
     except (StreamReset, StreamStopped):
         sender.give_up()  # as the other device did; what it does not have it says in its answer
+    except asyncio.CancelledError:
+        sender.give_up()
+        raise
 
 
 def _differing(local: Index, path: str, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:

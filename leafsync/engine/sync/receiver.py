@@ -153,6 +153,10 @@ class _Worker:
                 self._outstanding -= self._asked.popleft().size
                 await self._top_up()
             stream.finish()
+        except BaseException:
+            stream.reset(CloseCode.DONE)
+            stream.stop(CloseCode.DONE)
+            raise
         finally:
             for large in {id(asked.large): asked.large for asked in self._asked if asked.large}.values():
                 await large.close()

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index
-from leafsync.engine.core.listing import MAX_ENTRIES
 from leafsync.engine.core.messages import (
     FEATURES,
     MAX_FRAME,
     MAX_ITEMS,
+    MAX_REASON,
     PROTOCOL_VERSION,
     Changed,
     ChangeRequest,
@@ -24,7 +24,6 @@ from leafsync.engine.core.messages import (
     Listing,
     ListRequest,
     Refusal,
-    RefusalKind,
     Unready,
     Welcome,
     control_requests,
@@ -39,7 +38,15 @@ from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer, Sender
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
-from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, StreamReset, StreamStopped, VersionMismatch
+from leafsync.errors import (
+    DiskFailed,
+    LeafSyncError,
+    PeerClosed,
+    PeerStalled,
+    StreamReset,
+    StreamStopped,
+    VersionMismatch,
+)
 
 HELLO_DEADLINE = 10.0
 """Seconds a trusted device has for its HELLO: it has nothing to wait for (fault case 58)."""
@@ -164,7 +171,7 @@ class Session:
         if path_problem(request.only):
             raise violated(self._connection, "it asked for a path that cannot be")
         if self._share.lost is not None:
-            return Unready(self._share.lost)
+            return Unready(self._share.lost[:MAX_REASON])
         self.activity = "scanning"
         self._dirty.clear()
         self._only = request.only
@@ -173,27 +180,36 @@ class Session:
         scan = await self._share.scan(fresh=self._first)
         self._first = False
         index = self._restricted(scan.index)
-        self._offer, self._ignored = Offer(self._share, index), scan.ignore.ignored
+        self._offer = Offer(self._share, index)
+        self._ignored = lambda path, directory: not self._takes_part(path) or scan.ignore.ignored(path, directory)
         self._shown = index.digest
         self.activity = "connected"
         return Digest(index.digest, index.files, index.bytes, len(index.problems), index.entries)
 
     def _restricted(self, index: Index) -> Index:
-        for only in (self._terms.only, self._only):
-            index = index.only(only) if only else index
-        return index
+        return index.only(self._terms.only).only(self._only)
+
+    def _takes_part(self, path: str) -> bool:
+        """Whether `path` is in what is offered, or leads to it."""
+        return all(
+            not only or f"{path}/".startswith(f"{only}/") or only.startswith(f"{path}/")
+            for only in (self._terms.only, self._only)
+        )
 
     async def _hint(self, control: Channel[ControlRequest]) -> None:
-        """Tell the other device when the folder is not any more what it was shown."""
+        """Tell the other device, once, when the folder is not any more what it was shown.
+
+        What it was shown is looked at after the scan: it may have asked meanwhile.
+        """
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            shown = self._shown
-            if shown is None or self._share.lost is not None:
+            if self._share.lost is not None:
                 continue
             async with self._share.changing:
                 scan = await self._share.scan(fresh=False)
-            if shown == self._shown != self._restricted(scan.index).digest:
+            if self._shown is not None and self._shown != self._restricted(scan.index).digest:
+                self._shown = None
                 await control.send(Hint())
 
     async def _list(self, control: Channel[ControlRequest], path: str) -> None:
@@ -206,17 +222,15 @@ class Session:
 
     async def _change(self, control: Channel[ControlRequest], request: ChangeRequest) -> None:
         receipt = Receipt(self._offer.index, self._ignored)
-        count = len(request.changes)
         try:
             receipt.add(request.changes)
             while not request.last:
+                if not request.changes:
+                    raise violated(self._connection, "it sent an empty page of changes that is not the last")
                 following = await control.receive(deadline=REPLY_DEADLINE)
                 if not isinstance(following, ChangeRequest):
                     raise violated(self._connection, "it did not finish its list of changes")
                 request = following
-                count += len(request.changes)
-                if count > 2 * MAX_ENTRIES:
-                    raise violated(self._connection, "it asks for more changes than a folder has entries")
                 receipt.add(request.changes)
         except ChangeMalformed as error:
             raise violated(self._connection, str(error)) from error
@@ -225,8 +239,10 @@ class Session:
 
     async def _carry_out(self, receipt: Receipt) -> list[Refusal]:
         """Do what was asked; return what was not done. Only one device changes the folder at a time."""
-        if not self._terms.writable or self._share.lost is not None:
-            return [Refusal("", RefusalKind.FAILED, "this device may not change the folder")]
+        if not self._terms.writable:
+            return [refusal("", "this device may not change the folder")]
+        if self._share.lost is not None:
+            return [refusal("", self._share.lost)]
         connection = self._connection
         progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
         means = Means(
@@ -234,11 +250,15 @@ class Session:
         )
         self.activity = "receiving"
         self._shown = None
+        refusals = receipt.refusals
         async with self._share.changing:
             application = Application(means, now=datetime.now().astimezone())
-            await application.carry_out(receipt.steps)
+            try:
+                await application.carry_out(receipt.steps)
+            except DiskFailed as error:  # of no file alone; the other device still may read
+                refusals.append(refusal("", str(error)))
         self.activity = "connected"
-        return receipt.refusals + [refusal(problem.path, problem.reason) for problem in application.problems]
+        return refusals + [refusal(problem.path, problem.reason) for problem in application.problems]
 
 
 def _pages(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], bool]]:
