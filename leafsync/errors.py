@@ -14,7 +14,7 @@
     ├── Busy                           6  something of ours is taken
     │   └── PortInUse, FolderInUse
     ├── IntegrityFailed                7  what arrived is not what it claims to be
-    │   └── ProtocolViolated, RootMismatch, VersionMismatch
+    │   └── ProtocolViolated, RootMismatch, SentMismatch, VersionMismatch
     └── DiskFailed                     1  this device's disk refused
         └── DiskFull, EntryChanged, EntryRefused, EntryNewer, EntryNotKept
 
@@ -238,6 +238,11 @@ class ProtocolViolated(IntegrityFailed):
 
 class RootMismatch(IntegrityFailed):
     """{path} from {peer} does not match its hash. It was not written."""
+
+
+class SentMismatch(IntegrityFailed):
+    """What this device sent to {peer} did not match its hash, and was not written there. Is a disk or memory here
+    damaged?"""
 
 
 class VersionMismatch(IntegrityFailed):

@@ -50,6 +50,7 @@ from leafsync.errors import (
     LeafSyncError,
     PeerClosed,
     RefusedByPeer,
+    SentMismatch,
     Unreachable,
     VersionMismatch,
 )
@@ -58,6 +59,10 @@ logger = logging.getLogger("leafsync.jobs")
 
 PASS_INTERVAL = 30.0
 """Most seconds between two passes of a running connection: finds what watchers and hints missed, for a round trip."""
+
+LONGEST_REST = 1.0
+"""Seconds: after a pass a connection rests for as long as it took, at most so long, or a folder that changes all the
+time would keep both devices busy all the time."""
 
 FIRST_RETRY = 1.0
 """Seconds before the first attempt to connect again; each further one waits twice as long."""
@@ -355,6 +360,8 @@ class ConnectJob(Job):
                     ours = f"version {PROTOCOL_VERSION}"
                     theirs = closed.fields["reason"]
                     raise VersionMismatch(peer=str(self._options.address), theirs=theirs, ours=ours) from closed
+                case CloseCode.INTEGRITY:
+                    raise SentMismatch(peer=str(self._options.address)) from closed
             raise
 
     async def _connected(self) -> PassSummary:
@@ -387,6 +394,7 @@ class ConnectJob(Job):
                 self._tell(PassFinished(self.id, summary))
                 if options.once or options.dry_run:
                     return summary
+                await asyncio.sleep(min(summary.seconds, LONGEST_REST))
                 await self._until_needed(client, passes, edited)
                 policy.authorize(fingerprint)  # it may have been taken out of the trust store meanwhile
         except LeafSyncError as error:
@@ -408,7 +416,7 @@ class ConnectJob(Job):
                     if edited.is_set():
                         edited.clear()
                         scan = await self._context.share.scan(fresh=False)
-                        if scan.index.only(self._options.file).digest != passes.agreed:
+                        if scan.index.only(self._options.file).digest != passes.seen:
                             return
 
 

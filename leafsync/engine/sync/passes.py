@@ -21,6 +21,7 @@ from leafsync.engine.core.steps import Plan, Steps
 from leafsync.engine.disk.scan import Scan
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
+from leafsync.engine.sync.base import Base
 from leafsync.engine.sync.connect import Client
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer
@@ -76,14 +77,15 @@ class Passes:
         `names` are what this and the other device are called; `on_state` is told what a pass does whenever that
         changes.
         """
-        self.agreed: bytes | None = None
-        """The digest of both sides after the last pass, None when they differed."""
+        self.seen = b""
+        """The digest of this side at the end of the last pass."""
         self.unsettled = False
         """Whether something changed during the last pass, so that another one would find it."""
         self._left: tuple[bytes, bytes] | None = None
         self._connection = connection
         self._client = client
         self._share = share
+        self._base = Base(share, connection.peer_fingerprint, client.welcome.folder, only=options.file)
         self._options = options
         self._here, self._there = names
         self._on_state = on_state
@@ -104,7 +106,7 @@ class Passes:
         progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
-        base = await self._base()
+        base = await self._base.load()
         sides = await self._look(_known(base), progress, fresh=self._first)
         self._first = False
         summary = PassSummary(Totals(), 0.0)
@@ -125,16 +127,6 @@ class Passes:
 
     # Looking
 
-    async def _base(self) -> Index | None:
-        """Return what both sides agreed on last, None at first contact."""
-        listings = await self._share.workers.run(
-            self._share.store.base, self._connection.peer_fingerprint, self._client.welcome.folder
-        )
-        if listings is None:
-            return None
-        base = Index(listings)
-        return base.only(self._options.file) if self._options.file else base
-
     async def _look(self, known: Known, progress: Progress, *, fresh: bool) -> Sides:
         """Scan this side while the other does, and list what differs and is not `known`."""
         async with task_group() as tasks:
@@ -153,7 +145,7 @@ class Passes:
 
     async def _change(self, base: Index | None, sides: Sides, progress: Progress) -> PassSummary:
         now = datetime.now().astimezone()
-        plan = self._plan(base, sides, now)
+        plan = await self._share.workers.run(self._plan, base, sides, now)
         if self._options.dry_run or plan.empty:
             if not self._options.dry_run:
                 await self._agree(base, sides)
@@ -228,17 +220,13 @@ class Passes:
 
     async def _agree(self, base: Index | None, sides: Sides) -> None:
         """Remember where both sides are the same now."""
-        self.agreed = sides.local.digest if sides.equal else None
-        listings = sides.local.directories if sides.equal else advance(base, sides.local, sides.listings)
-        if self._options.file or (base is not None and sides.equal and base.digest == sides.local.digest):
-            return
-        await self._share.workers.run(
-            self._share.store.put_base,
-            self._connection.peer_fingerprint,
-            self._client.welcome.folder,
-            Index(listings).digest,
-            listings,
-        )
+        self.seen = sides.local.digest
+        if sides.equal:
+            if base is None or base.digest != sides.local.digest:
+                await self._base.put(sides.local.directories)
+        else:
+            run = self._share.workers.run
+            await self._base.put(await run(advance, base, sides.local, sides.listings))
 
 
 def _known(base: Index | None) -> Known:

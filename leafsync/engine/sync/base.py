@@ -1,0 +1,63 @@
+"""The base in the records: what this folder and one other agreed on last, read before a pass and written after it."""
+
+from collections.abc import Mapping, Sequence
+
+from leafsync.engine.core.index import Entry, Index, Kind, find
+from leafsync.engine.core.names import join
+from leafsync.engine.sync.share import Share
+
+Listings = Mapping[str, Sequence[Entry]]
+
+
+class Base:
+    """What was agreed on with one folder of one device."""
+
+    def __init__(self, share: Share, peer: str, remote: str, *, only: str) -> None:
+        """`peer` is the other device's fingerprint, `remote` the id of its folder; passes are about `only` alone, ""
+        for the whole folder.
+        """
+        self._share = share
+        self._key = peer, remote
+        self._only = only
+
+    async def load(self) -> Index | None:
+        """Return what both sides agreed on last, None at first contact."""
+        return await self._share.workers.run(self._load)
+
+    def _load(self) -> Index | None:
+        whole = self._whole()
+        return whole.only(self._only) if whole is not None else None
+
+    def _whole(self) -> Index | None:
+        listings = self._share.store.base(*self._key)
+        return Index(listings) if listings is not None else None
+
+    async def put(self, listings: Listings) -> None:
+        """Remember the listings that both sides agree on now. What passes are not about stays as it was."""
+        await self._share.workers.run(self._put, listings)
+
+    def _put(self, listings: Listings) -> None:
+        base = Index(listings)
+        if self._only:
+            base = Index(_joined(self._whole() or Index({"": ()}), base, self._only))
+        self._share.store.put_base(*self._key, base.digest, base.directories)
+
+
+def _joined(whole: Index, part: Index, path: str) -> Listings:
+    """Return the listings of `whole` with what `part` has at `path`, and what leads there."""
+    listings: dict[str, Sequence[Entry]] = dict(whole.directories)
+    at = ""
+    for name in path.split("/"):
+        entry = find(part.children(at), name)
+        others = [other for other in listings.get(at, ()) if other.name != name]
+        listings[at] = [*others, entry] if entry is not None else others
+        at = join(at, name)
+        if entry is None or entry.kind is not Kind.DIRECTORY:
+            break
+        listings.setdefault(at, ())
+    rest = {directory: entries for directory, entries in listings.items() if not _inside(directory, at)}
+    return rest | {directory: entries for directory, entries in part.directories.items() if _inside(directory, path)}
+
+
+def _inside(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")
