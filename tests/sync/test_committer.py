@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from leafsync.engine.core.messages import FetchItem
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.sync import committer
-from tests.support.devices import Device
-from tests.support.hostile import pull_from
+from tests.support.devices import Device, until
+from tests.support.hostile import Talk, connect_to, pull_from, silence
 from tests.sync.conftest import MakeHostile
 
 
@@ -78,3 +79,21 @@ async def test_nothing_to_fetch_commits_nothing(client: Device, hostile: MakeHos
     assert not server.paths(), "an empty file needs no content"
     await pull_from(client, server)
     assert watched.groups == [1]
+
+
+async def test_a_finished_file_does_not_wait_for_slow_ones(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "GROUP_SECONDS", 0.01)
+    server = await hostile({"a": b"quick", "b": b"never comes"})
+    honest = server.item
+
+    async def item(talk: Talk, item: FetchItem) -> None:
+        await (honest if item.path == "a" else silence)(talk, item)
+
+    server.item = item
+    job = await connect_to(client, server, streams=1)
+    await until(lambda: job.status().totals.files_done == 1)
+    assert client.read("a") == b"quick"
+    assert not (client.folder / "b").exists()
+    await job.stop()

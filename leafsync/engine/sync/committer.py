@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from leafsync.engine.core.history import ActionKind, ActionRecord
@@ -21,6 +21,9 @@ GROUP_FILES = 256
 GROUP_BYTES = 16 << 20
 """Bytes of a group, at most as many are waiting in memory for each group under way."""
 
+GROUP_SECONDS = 1.0
+"""How long a whole file waits for others to join its group: a slow one beside it may take hours."""
+
 GROUPS_AT_ONCE = 2
 """Groups under way: one is written while the next is being filled."""
 
@@ -37,6 +40,10 @@ class _Group:
     small: list[tuple[Fetch, bytes | bytearray | None]] = field(default_factory=list)
     large: list[tuple[Fetch, StagedFile]] = field(default_factory=list)
     size: int = 0
+
+    @property
+    def empty(self) -> bool:
+        return not (self.small or self.large)
 
     @property
     def full(self) -> bool:
@@ -58,6 +65,7 @@ class Committer:
         self._running: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
         self._slots = asyncio.Semaphore(GROUPS_AT_ONCE)
+        self._timer: asyncio.TimerHandle | None = None
 
     async def add_small(self, fetch: Fetch, data: bytes | bytearray | None) -> None:
         """Take a file of at most one chunk; `data` None is a hole. Waits while too many groups are under way.
@@ -79,11 +87,28 @@ class Committer:
             self._begin()
         if self._failure is not None:
             raise self._failure
+        if self._timer is None and not self._group.empty:
+            self._timer = asyncio.get_running_loop().call_later(GROUP_SECONDS, self._ripen)
+
+    def _ripen(self) -> None:
+        """Commit what has waited long enough; the next file that waits sets the timer anew."""
+        self._timer = None
+        if not self._group.empty:
+            self._spawn(self._commit_ripe())
+
+    async def _commit_ripe(self) -> None:
+        async with self._slots:
+            if self._failure is None:
+                group, self._group = self._group, _Group()
+                await self._commit(group)
 
     def _begin(self) -> None:
         """Commit what was collected in the background. The caller has a slot, which the commit gives back."""
         group, self._group = self._group, _Group()
-        task = asyncio.create_task(self._commit(group))
+        self._spawn(self._commit_and_release(group))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -92,7 +117,9 @@ class Committer:
 
         After a full disk the rest is not committed; what is staged stays for the next pass. Raises DiskFull.
         """
-        if self._failure is None and (self._group.small or self._group.large):
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._failure is None and not self._group.empty:
             await self._slots.acquire()
             self._begin()
         while self._running:
@@ -102,14 +129,18 @@ class Committer:
         if self._failure is not None:
             raise self._failure
 
+    async def _commit_and_release(self, group: _Group) -> None:
+        try:
+            await self._commit(group)
+        finally:
+            self._slots.release()
+
     async def _commit(self, group: _Group) -> None:
         try:
             outcomes = await self._share.workers.run(self._write, group)
         except Exception as error:  # raised where the pass waits for it
             self._failure = self._failure or error
             return
-        finally:
-            self._slots.release()
         for fetch, reason, stat in outcomes:
             self._progress.finish(fetch.path, done=reason is None)
             if reason is None:
