@@ -15,6 +15,9 @@ from leafsync.engine.core.messages import (
     MAX_FRAME,
     Abort,
     AbortReason,
+    Change,
+    Changed,
+    ChangeRequest,
     Chunk,
     ControlReply,
     DataReply,
@@ -30,6 +33,7 @@ from leafsync.engine.core.messages import (
     Listing,
     ListRequest,
     Message,
+    Refusal,
     Welcome,
     control_replies,
     control_requests,
@@ -361,6 +365,31 @@ class HostileClient:
             if isinstance(reply, Chunk) and reply.encoding is Encoding.RAW:
                 came.append(await talk.stream.read_exactly(reply.length, deadline=HEAR_DEADLINE))
         return came
+
+    async def change(self, talk: Talk, *changes: Change, contents: Mapping[str, bytes] | None = None) -> list[Refusal]:
+        """Ask for changes, send the `contents` that the server asks for, and return what it refused."""
+        await talk.say(ChangeRequest(list(changes), True))
+        serving = asyncio.create_task(self._serve(contents or {}))
+        try:
+            answer = await talk.hear(control_replies)
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        assert isinstance(answer, Changed)
+        assert answer.last
+        return answer.refusals
+
+    async def _serve(self, contents: Mapping[str, bytes]) -> None:
+        while True:
+            talk = Talk(self.connection, await self.connection.accept_stream())
+            while (request := await talk.hear(data_requests)) is not None:
+                for item in request.items:
+                    if item.path in contents:
+                        await talk.chunk(0, contents[item.path])
+                        await talk.say(End())
+                    else:
+                        await talk.say(Abort(AbortReason.GONE))
+            talk.stream.finish()
 
     async def closed(self) -> LeafSyncError:
         """Wait until the server ends the connection and return how."""

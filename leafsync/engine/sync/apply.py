@@ -74,7 +74,7 @@ class Application:
             await self._each(steps.asides, self._move)
             await self._each(steps.clearings, self._discard)
             await self._each(steps.directories, self._make_directory)
-            await self._sync_parents(steps.directories)
+            await self._share.workers.run(self._sync_parents)
             await self._each(steps.moves, self._move)
             await self._fetch(steps.fetches)
             await self._each(steps.links, self._make_link)
@@ -128,16 +128,12 @@ class Application:
         self._share.folder.make_directory(path)
         return ActionRecord(ActionKind.MADE, path)
 
-    async def _sync_parents(self, directories: Sequence[str]) -> None:
+    def _sync_parents(self) -> None:
         """Bring new directories to the disk: their names are in their parents."""
-        made = set(directories)
-        parents = sorted({parent(path) for path in directories} - made)
-        await self._share.workers.run(self._sync, parents)
-
-    def _sync(self, directories: Sequence[str]) -> None:
-        for path in directories:
-            with disk_errors(path):
-                self._share.folder.sync_directory(path)
+        made = set(self.paths(ActionKind.MADE))
+        for directory in {parent(path) for path in made} - made:
+            self._trash.note(directory)
+        self._trash.sync()
 
     def _move(self, move: Move) -> ActionRecord:
         self._trash.move(move.source, move.target, move.entry, self._mark(move.source))
