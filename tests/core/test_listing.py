@@ -8,7 +8,7 @@ from leafsync.engine.core import listing
 from leafsync.engine.core.index import Entry, Index, Kind, directory_digest
 from leafsync.engine.core.listing import ListingCheck, ListingMalformed
 from leafsync.engine.core.names import MAX_DEPTH, join
-from leafsync.engine.core.plan import plan_pull
+from leafsync.engine.core.reconcile import Mode, reconcile
 
 ROOT = bytes(32)
 
@@ -142,4 +142,6 @@ def test_a_link_that_cannot_be_taken_is_withheld_with_a_problem(target: str) -> 
 def test_a_link_that_cannot_be_taken_is_no_reason_to_delete() -> None:
     local = Index({"": [file("keep"), file("l")]})
     remote = [file("keep"), link("l", "/etc")]
-    assert plan_pull(local, {"": taken(ListingCheck(), "", remote)}, mirror=True).empty
+    listings = {"": taken(ListingCheck(), "", remote)}
+    plan = reconcile(None, local, listings, Mode.MIRROR, copy_name=lambda path, _side: path, remote_total=2)
+    assert plan.empty
