@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from leafsync.engine.core.conflicts import conflict_name, free_name
+from leafsync.engine.core.conflicts import conflict_name, conflict_of, free_name
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.names import MAX_NAME, TRASH, collision_key
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.store import Store
-from leafsync.engine.sync import share
-from leafsync.engine.sync.records import Keep, Records, conflict_of, record_name
+from leafsync.engine.sync.records import Keep, Records, record_name
 from leafsync.errors import (
     ConflictUnknown,
     EntryChanged,
@@ -126,11 +125,6 @@ def test_conflict_of_inverts_conflict_name(name: str, device: str, taken: int) -
         assert original == conflict_of(path)
     elif len(copy.encode()) < MAX_NAME:
         assert original == path
-
-
-def test_the_records_are_where_a_running_job_has_them() -> None:
-    for path in ("/a", "/\udcff", "/写真"):
-        assert record_name(path) == share.record_name(path)
 
 
 # Opening

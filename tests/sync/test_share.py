@@ -11,6 +11,7 @@ import pytest
 from leafsync.engine.disk.scan import scan
 from leafsync.engine.disk.store import Store
 from leafsync.engine.sync import share as share_module
+from leafsync.engine.sync.records import record_name
 from leafsync.engine.sync.share import Share, Workers
 from leafsync.errors import FolderInUse, FolderMissing, StoreUnusable
 
@@ -105,7 +106,7 @@ async def test_a_call_that_failed_gives_nothing_back(workers: Workers) -> None:
 async def test_opening_that_is_cancelled_frees_the_folder(
     root: Path, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, record_name = Gate(), share_module.record_name
+    gate = Gate()
     monkeypatch.setattr(share_module, "record_name", lambda path: gate(record_name(path)))
     opening = asyncio.create_task(Share.open(str(root), tmp_path / "records", workers))
     await entered(gate)
@@ -202,3 +203,13 @@ async def test_a_scan_that_was_cancelled_is_not_taken_for_one(share: Share, root
 async def test_a_missing_folder(tmp_path: Path, workers: Workers) -> None:
     with pytest.raises(FolderMissing):
         await Share.open(str(tmp_path / "nowhere"), tmp_path / "records", workers)
+
+
+async def test_a_folder_that_stays_open_prunes_its_trash_daily(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[float] = []
+    monkeypatch.setattr(share_module, "prune", lambda *_arguments, now: looked.append(now))
+    await share.scan()
+    assert looked == []
+    monkeypatch.setattr(share_module, "PRUNE_INTERVAL", 0.0)
+    await share.scan()
+    assert len(looked) == 1

@@ -37,6 +37,15 @@ def free_name(path: str, taken: Container[str]) -> str:
     return join(parent(path), name)
 
 
+def conflict_of(copy: str) -> str | None:
+    """Return the path whose conflict copy `copy` is by its name, None when it is none.
+
+    A name that was cut to fit comes back as short as it was made.
+    """
+    found = _COPY.fullmatch(copy.rpartition("/")[2])
+    return join(parent(copy), found["stem"] + found["extension"]) if found else None
+
+
 def _parts(name: str) -> tuple[str, str, str]:
     """Split into stem, conflict mark and extension; what is not there is empty."""
     copy = _COPY.fullmatch(name)

@@ -98,7 +98,7 @@ class Committer:
 
     async def _commit_ripe(self) -> None:
         async with self._slots:
-            if self._failure is None:
+            if self._failure is None and not self._group.empty:
                 group, self._group = self._group, _Group()
                 await self._commit(group)
 

@@ -9,7 +9,6 @@ import enum
 import errno
 import logging
 import os
-import re
 import secrets
 import stat as modes
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Self
 
 from blake3 import blake3
 
-from leafsync.engine.core.conflicts import free_name
+from leafsync.engine.core.conflicts import conflict_of, free_name
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import collision_key, join, name_problem, parent, path_problem
@@ -37,7 +36,6 @@ _log = logging.getLogger("leafsync.records")
 LAST = "last"
 """Stands for the newest pass where a pass is named."""
 
-_COPY = re.compile(r"(?P<stem>.+?)\.conflict-\d{8}-\d{6}-[A-Za-z0-9_-]+(?P<extension>(\.\w+)*)", re.DOTALL)
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
 """A directory that went away meanwhile, or another filesystem, which is not part of the folder."""
 
@@ -288,15 +286,6 @@ class _Resolution:
 def _mark(stat: os.stat_result | None) -> int | None:
     """Return the state of the file or link that an action left."""
     return None if stat is None or modes.S_ISDIR(stat.st_mode) else state_mark(stat)
-
-
-def conflict_of(copy: str) -> str | None:
-    """Return the path whose conflict copy `copy` is by its name (`core.conflicts.conflict_name`), None for no copy.
-
-    A name that was cut to fit comes back as short as it was made.
-    """
-    found = _COPY.fullmatch(copy.rpartition("/")[2])
-    return join(parent(copy), found["stem"] + found["extension"]) if found else None
 
 
 def record_name(path: str) -> str:

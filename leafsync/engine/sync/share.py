@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar, cast
 
-from blake3 import blake3
-
 from leafsync.engine.core.names import STAGING, join
 from leafsync.engine.disk.bases import Identity
 from leafsync.engine.disk.folder import MARKER, Folder
@@ -23,9 +21,13 @@ from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.disk.store import Store
 from leafsync.engine.disk.watch import Watcher
+from leafsync.engine.sync.records import record_name
 from leafsync.errors import DiskFailed, FolderIdentityLost, LeafSyncError
 
 logger = logging.getLogger("leafsync.share")
+
+PRUNE_INTERVAL = 24 * 3600.0
+"""Seconds between two looks through the trash for what has been kept long enough."""
 
 FULL_SCAN_INTERVAL = 3600.0
 """Seconds between two looks at everything in a watched folder: no watcher sees all there is (DESIGN section 5)."""
@@ -103,6 +105,7 @@ class Share:
         self._scanning = asyncio.Lock()
         self._full_scan = 0.0
         """When the last scan of everything began."""
+        self._pruned = time.monotonic()
         self._watcher: Watcher | None = None
         self._dirty: set[str] = set()
         self._all_dirty = False
@@ -152,10 +155,7 @@ class Share:
         await self.workers.run(self._close)
 
     def _close(self) -> None:
-        try:
-            prune(self.folder, self.store, now=time.time())
-        except LeafSyncError as error:
-            logger.warning("the trash was not looked through: %s", error)
+        self._prune()
         self.store.close()
         self.folder.close()
 
@@ -182,6 +182,14 @@ class Share:
         self._watcher = None
         self._all_dirty = True
         self.warn(f"{reason} Changes are found by scanning instead, which takes longer.")
+
+    def _prune(self) -> None:
+        """Remove from the trash what has been kept long enough (blocking)."""
+        self._pruned = time.monotonic()
+        try:
+            prune(self.folder, self.store, now=time.time())
+        except LeafSyncError as error:
+            logger.warning("the trash was not looked through: %s", error)
 
     def changed(self, directories: Collection[str]) -> None:
         """Note that this process changed these directories: the next scan looks there without waiting to be told."""
@@ -236,6 +244,8 @@ class Share:
             raise
 
     def _scan(self, previous: Scan | None, cancelled: threading.Event) -> Scan:
+        if time.monotonic() - self._pruned > PRUNE_INTERVAL:
+            self._prune()
         return scan(
             self.folder,
             self.store,
@@ -279,8 +289,3 @@ def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[T], None], value: 
     """Call from another thread; a loop that has ended does not care any more."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call, value)
-
-
-def record_name(path: str) -> str:
-    """Return the name of the directory that holds the records of the folder at `path`."""
-    return blake3(path.encode("utf-8", "surrogateescape")).hexdigest(length=16)
