@@ -1,7 +1,7 @@
 """`make demo`: a real sync between two LeafSync processes on this machine, and a check of the result.
 
-Makes a folder of real files, serves it with one process and pulls it with another over loopback, edits some files,
-syncs again, and compares both folders byte by byte. Ends with exit code 0 only if they are equal.
+Makes a folder of real files, serves it with one process and keeps a copy like it with another over loopback, edits files
+on both sides, syncs again, and compares both folders byte by byte. Ends with exit code 0 only if they are equal.
 """
 
 import shutil
@@ -48,18 +48,23 @@ def main() -> int:
     with laptop.serving(source) as serving:
         address = f"127.0.0.1:{serving['port']}"
         say(f"\n2. laptop:   leafsync serve {source}")
-        say(f"   desktop:  leafsync connect {address} {copy} --pull --mirror --once")
-        connect = ("connect", address, copy, "--pull", "--mirror", "--once", "--no-tui")
+        say(f"   desktop:  leafsync connect {address} {copy} --once")
+        connect = ("connect", address, copy, "--once", "--no-tui")
         subprocess.run(desktop.command(*connect), env=desktop.environment, check=True)
         say("\n3. On the laptop: three files edited, one renamed, one deleted, 100 bytes changed inside the 64 MiB")
+        say("   On the desktop: a new file, and one edited")
         edit_folder(source)
+        edit_copy(copy)
         summary = summary_of(desktop.run(*connect, "--json").stdout)
         moved = summary["wire_in"] + summary["wire_out"]
         say("   desktop:  the same command again")
         say(
             f"   {moved / 1e6:.2f} MB on the wire for a folder of {folder_size(source) / 1e6:.0f} MB,",
         )
-        say(f"   {summary['seconds']:.2f} s, {len(summary['trashed'])} paths went to the trash")
+        say(
+            f"   {summary['seconds']:.2f} s: {len(summary['fetched_paths'])} files came, {len(summary['sent_paths'])} went, "
+            f"{len(summary['moved'])} renamed, {len(summary['trashed'])} to the trash"
+        )
     different = differences(source, copy)
     if different:
         say(f"\nFAILED: {len(different)} paths differ: {', '.join(different[:10])}")
@@ -88,6 +93,13 @@ def edit_folder(folder: Path) -> None:
     with (folder / "big.bin").open("r+b") as big:
         big.seek(BIG_SIZE // 2)
         big.write(b"x" * 100)
+
+
+def edit_copy(folder: Path) -> None:
+    """Change what the other person changes meanwhile."""
+    (folder / "notes.txt").write_text("written on the desktop\n")
+    with (folder / "logging/handlers.py").open("a") as file:
+        file.write("\n# edited on the desktop\n")
 
 
 def folder_size(folder: Path) -> int:
