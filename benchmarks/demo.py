@@ -1,7 +1,7 @@
 """`make demo`: a real sync between two LeafSync processes on this machine, and a check of the result.
 
-Makes a folder of real files, serves it with one process and keeps a copy like it with another over loopback, edits files
-on both sides, syncs again, and compares both folders byte by byte. Ends with exit code 0 only if they are equal.
+Makes a folder of real files, serves it with one process and keeps a copy the same with another over loopback, edits
+files on both sides, syncs again, and compares both folders byte by byte. Ends with exit code 0 only if they are equal.
 """
 
 import shutil
@@ -61,10 +61,9 @@ def main() -> int:
         say(
             f"   {moved / 1e6:.2f} MB on the wire for a folder of {folder_size(source) / 1e6:.0f} MB,",
         )
-        say(
-            f"   {summary['seconds']:.2f} s: {len(summary['fetched_paths'])} files came, {len(summary['sent_paths'])} went, "
-            f"{len(summary['moved'])} renamed, {len(summary['trashed'])} to the trash"
-        )
+        came, went = len(summary["fetched_paths"]), len(summary["sent_paths"])
+        renamed, trashed = len(summary["moved"]), len(summary["trashed"])
+        say(f"   {summary['seconds']:.2f} s: {came} files came, {went} went, {renamed} renamed, {trashed} to the trash")
     different = differences(source, copy)
     if different:
         say(f"\nFAILED: {len(different)} paths differ: {', '.join(different[:10])}")
