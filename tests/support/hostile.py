@@ -175,6 +175,7 @@ class HostileServer:
         self.digest: Answer[DigestRequest] = self.honest_digest
         self.list: Answer[ListRequest] = self.honest_list
         self.item: Answer[FetchItem] = self.honest_item
+        self.change: Answer[ChangeRequest] = says(Changed([], True))
         self.asked: list[Message] = []
         """Every request so far, the items of FETCH one by one."""
         self.connections: list[Connection] = []
@@ -280,6 +281,8 @@ class HostileServer:
                         await self.digest(talk, request)
                     case ListRequest():
                         await self.list(talk, request)
+                    case ChangeRequest():
+                        await self.change(talk, request)
 
     async def _data(self, talk: Talk) -> None:
         with contextlib.suppress(LeafSyncError):

@@ -1,0 +1,435 @@
+"""What a pass makes of refusals, of edits in its middle, and of what it may not do."""
+
+import asyncio
+import errno
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from leafsync.engine.core.merkle import CHUNK_SIZE
+from leafsync.engine.core.messages import (
+    Changed,
+    ChangeRequest,
+    CloseCode,
+    DigestRequest,
+    Fetch,
+    FetchItem,
+    Hint,
+    Listing,
+    Message,
+    Refusal,
+    RefusalKind,
+    control_replies,
+)
+from leafsync.engine.core.reconcile import Mode
+from leafsync.engine.disk.folder import Folder
+from leafsync.engine.disk.scan import scan
+from leafsync.engine.net.identity import Identity
+from leafsync.engine.sync import connect, jobs, share as share_module
+from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.jobs import ServeJob
+from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
+from tests.support.devices import Device, Pair, until
+from tests.support.hostile import HostileClient, HostileServer, Talk, connect_to, file_entry, pull_from, says, silence
+from tests.sync.conftest import MakeHostile
+
+OLD = time.time() - 3600
+"""A modification time outside of the racy window."""
+
+
+@pytest.fixture
+async def server(pair: Pair) -> ServeJob:
+    """Serve a folder that both sides agreed on, with a few files."""
+    for name in "abcdefgh":
+        pair.server.write(name, f"content of {name}", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    return server
+
+
+def same(pair: Pair) -> bool:
+    return pair.client.tree() == pair.server.tree()
+
+
+def before_changes(monkeypatch: pytest.MonkeyPatch, edit: Callable[[], Any]) -> None:
+    """Do `edit` once, in the middle of a pass: after its plan, before the other side is asked for changes."""
+    change, edits = Client.change, [edit]
+
+    async def edited(client: Client, *arguments: Any) -> Sequence[Refusal]:
+        if edits:
+            edits.pop()()
+        return await change(client, *arguments)
+
+    monkeypatch.setattr(Client, "change", edited)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, device: Device, step: str, code: int, about: str = "") -> None:
+    """Let calls of `step` that name `about` fail in the folder of a device."""
+    original, root = getattr(Folder, step), str(device.folder)
+
+    def fail(folder: Folder, *arguments: Any, **options: Any) -> Any:
+        if folder.path == root and about in repr(arguments):
+            raise OSError(code, os.strerror(code))
+        return original(folder, *arguments, **options)
+
+    monkeypatch.setattr(Folder, step, fail)
+
+
+# Refusals
+
+
+async def test_what_failed_there_is_a_problem_and_comes_again(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.client.write("new", "x", mtime=OLD)
+    pair.client.write("other", "y", mtime=OLD)
+    with monkeypatch.context() as broken:
+        failing(broken, pair.server, "rename_new", errno.EIO, "'new'")
+        summary = await pair.client.sync(server)
+    assert [path for path, _reason in summary.problems] == ["new"]
+    assert summary.sent == ("other",)
+    assert summary.partial
+    again = await pair.client.sync(server)
+    assert (again.sent, again.partial) == (("new",), False)
+    assert same(pair)
+
+
+async def test_a_server_that_is_full_is_still_read(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.client.write("mine", "x", mtime=OLD)
+    pair.server.write("theirs", "y", mtime=OLD)
+    with monkeypatch.context() as full:
+        failing(full, pair.server, "write_at", errno.ENOSPC)
+        summary = await pair.client.sync(server)
+    assert [path for path, _reason in summary.problems] == [""]
+    assert "no space" in summary.problems[0][1]
+    assert (summary.sent, summary.fetched) == ((), ("theirs",))
+    assert not (await pair.client.sync(server)).partial
+    assert same(pair)
+
+
+async def test_a_refused_change_does_not_count_as_agreed(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both edited it: had the base taken over what was sent, the next pass would think that only the server did."""
+    pair.client.write("a", "edited here", mtime=OLD + 50)
+    before_changes(monkeypatch, lambda: pair.server.write("a", "edited there meanwhile", mtime=OLD + 5))
+    summary = await pair.client.sync(server)
+    assert [path for path, _reason in summary.problems] == ["a"]
+    assert (pair.client.read("a"), pair.server.read("a")) == (b"edited here", b"edited there meanwhile")
+    summary = await pair.client.sync(server)
+    ((path, copy),) = summary.conflicts
+    assert (path, pair.server.read("a"), pair.client.read(copy)) == ("a", b"edited here", b"edited there meanwhile")
+    assert same(pair)
+
+
+async def test_a_renamed_file_may_change_its_time_and_bit(pair: Pair, server: ServeJob) -> None:
+    (pair.client.folder / "a").rename(pair.client.folder / "renamed")
+    (pair.client.folder / "renamed").chmod(0o755)
+    summary = await pair.client.sync(server)
+    assert (summary.remote_moved, summary.problems, summary.totals.sent) == ((("a", "renamed"),), (), 0)
+    assert same(pair)
+
+
+# Edits in the middle
+
+
+async def test_edits_on_either_side_during_a_pass_are_found_by_the_next(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+
+    def edit() -> None:
+        pair.client.write("late here", "x", mtime=OLD)
+        pair.server.write("late there", "y", mtime=OLD)
+
+    before_changes(monkeypatch, edit)
+    pair.client.write("new", "x", mtime=OLD)
+    job = await pair.client.connect(server, mode=Mode.BOTH)
+    await until(lambda: (pair.server.folder / "late here").exists() and same(pair))
+    assert (pair.client.read("late there"), pair.server.read("new")) == (b"y", b"x")
+    await job.stop()
+
+
+async def test_a_delete_in_the_middle_is_not_undone(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_changes(monkeypatch, lambda: (pair.client.folder / "b").unlink())
+    pair.client.write("a", "edited", mtime=OLD + 5)
+    await pair.client.sync(server)
+    summary = await pair.client.sync(server)
+    assert summary.remote_trashed == ("b",)
+    assert "b" not in pair.client.tree()
+    assert same(pair)
+
+
+async def test_content_that_is_edited_while_it_is_sent(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.client.write("a", b"1" * 3 * CHUNK_SIZE, mtime=OLD + 5)
+    before_changes(monkeypatch, lambda: pair.client.write("a", b"2" * 3 * CHUNK_SIZE, mtime=OLD + 9))
+    summary = await pair.client.sync(server)
+    assert [path for path, _reason in summary.problems] == ["a"]
+    assert pair.server.read("a") == b"content of a"
+    await pair.client.sync(server)
+    assert same(pair)
+
+
+async def test_a_conflict_whose_winner_cannot_be_had_is_ended_by_the_next_pass(
+    client: Device, hostile: MakeHostile
+) -> None:
+    """The version here has given up its name by then, and is kept as the copy."""
+    server = await hostile({"a": b"theirs"})
+    client.write("a", "mine", mtime=1_600_000_000)
+
+    async def gone(talk: Talk, _item: FetchItem) -> None:
+        talk.connection.close(CloseCode.STOPPING)
+
+    server.item = gone
+    with pytest.raises(PeerClosed):
+        await pull_from(client, server)
+    (copy,) = client.tree()
+    assert client.read(copy) == b"mine"
+    server.item = server.honest_item
+    summary = await pull_from(client, server)
+    assert (client.read("a"), client.read(copy)) == (b"theirs", b"mine")
+    assert not summary.conflicts
+
+
+# One file alone
+
+
+async def test_one_file_in_both_directions(pair: Pair, server: ServeJob) -> None:
+    """The base is kept of it alone, so that an edit is no conflict."""
+    for number in range(2):
+        pair.client.write("dir/one", f"from the client {number}", mtime=OLD + 2 * number)
+        pair.client.write("dir/two", "not asked for", mtime=OLD)
+        summary = await pair.client.sync(server, file="dir/one")
+        assert (summary.sent, summary.partial) == (("dir/one",), False)
+        assert "dir/two" not in pair.server.tree()
+    pair.server.write("dir/one", "from the server", mtime=OLD + 9)
+    pair.server.write("a", "not asked for", mtime=OLD + 9)
+    summary = await pair.client.sync(server, file="dir/one")
+    assert (summary.fetched, summary.partial) == (("dir/one",), False)
+    assert pair.client.read("a") == b"content of a"
+    (pair.client.folder / "b").unlink()
+    summary = await pair.client.sync(server)
+    assert (summary.remote_trashed, summary.fetched, summary.sent) == (("b",), ("a",), ("dir/two",))
+    assert not summary.conflicts
+    assert same(pair)
+
+
+async def test_one_file_that_was_deleted(pair: Pair, server: ServeJob) -> None:
+    (pair.client.folder / "a").unlink()
+    summary = await pair.client.sync(server, file="a", allow_deletes=True)
+    assert summary.remote_trashed == ("a",)
+    assert pair.server.trash() == {"a"}
+    pair.server.write("a", "anew", mtime=OLD)
+    summary = await pair.client.sync(server, file="a")
+    assert (summary.fetched, summary.partial) == (("a",), False)
+
+
+async def test_a_server_of_one_file_takes_no_other(pair: Pair) -> None:
+    pair.server.write("dir/one", "x", mtime=OLD)
+    pair.server.write("hidden", "x", mtime=OLD)
+    server = await pair.server.serve(file="dir/one")
+    await pair.client.sync(server)
+    pair.client.write("dir/one", "edited", mtime=OLD + 5)
+    pair.client.write("dir/two", "x", mtime=OLD)
+    pair.client.write("hidden", "mine", mtime=OLD)
+    summary = await pair.client.sync(server)
+    assert (summary.sent, summary.problems) == (("dir/one",), ())
+    assert set(pair.server.tree()) == {"dir", "dir/one", "hidden"}
+    assert pair.server.read("hidden") == b"x"
+
+
+# Held deletes
+
+
+@pytest.mark.parametrize("emptied", ["client", "server"])
+async def test_an_emptied_side_is_held_until_it_is_allowed(pair: Pair, server: ServeJob, emptied: str) -> None:
+    folder = pair.client.folder if emptied == "client" else pair.server.folder
+    for name in "abcdefgh":
+        (folder / name).unlink()
+    for _pass in range(2):
+        summary = await pair.client.sync(server)
+        held = summary.remote_held if emptied == "client" else summary.held
+        assert held == tuple("abcdefgh")
+        assert summary.partial
+        assert not summary.changed
+    (folder / "a").write_bytes(b"content of a")
+    os.utime(folder / "a", (OLD, OLD))
+    summary = await pair.client.sync(server, allow_deletes=True)
+    assert summary.remote_trashed + summary.trashed == tuple("bcdefgh")
+    assert same(pair)
+    assert (pair.server if emptied == "client" else pair.client).trash() == set("bcdefgh")
+
+
+# A server that means no good
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (says(Listing([], True)), ProtocolViolated),
+        (says(Changed([], False)), ProtocolViolated),
+        (silence, PeerStalled),
+    ],
+    ids=["another message", "an empty page", "silence"],
+)
+async def test_answers_to_changes(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch, answer: Any, error: type[LeafSyncError]
+) -> None:
+    monkeypatch.setattr(connect, "CHANGE_DEADLINE", 0.1)
+    server = await hostile({})
+    server.change = answer
+    client.write("mine", "x", mtime=OLD)
+    with pytest.raises(error):
+        await pull_from(client, server, mode=Mode.BOTH)
+
+
+async def test_refusals_without_end(client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "MAX_ENTRIES", 50)
+    server = await hostile({})
+    refusal = Refusal("mine", RefusalKind.FAILED, "no")
+
+    async def endless(talk: Talk, _request: Message) -> None:
+        while True:
+            await talk.say(Changed([refusal] * 10, False))
+
+    server.change = endless
+    client.write("mine", "x", mtime=OLD)
+    async with asyncio.timeout(2):
+        with pytest.raises(ProtocolViolated):
+            await pull_from(client, server, mode=Mode.BOTH)
+
+
+async def test_streams_that_the_server_leaves_open(client: Device, hostile: MakeHostile) -> None:
+    """Its answer ends the pass, whatever streams are open."""
+    server = await hostile({})
+    opened: list[Talk] = []
+
+    async def forget(talk: Talk, _request: ChangeRequest) -> None:
+        stream = Talk(talk.connection, await talk.connection.open_stream())
+        await stream.say(Fetch([FetchItem("mine", 1, file_entry("mine", b"x").hash, [(0, 1)])]))
+        opened.append(stream)
+        await talk.say(Changed([], True))
+
+    server.change = forget
+    client.write("mine", "x", mtime=OLD)
+    async with asyncio.timeout(2):
+        summary = await pull_from(client, server, mode=Mode.BOTH)
+    assert opened
+    assert summary.sent == ("mine",)
+
+
+async def test_only_the_file_asked_for_is_on_offer(client: Device, hostile: MakeHostile) -> None:
+    server = await hostile({"dir/new": b"theirs"})
+    answers: list[Any] = []
+
+    async def curious(talk: Talk, _request: ChangeRequest) -> None:
+        stream = Talk(talk.connection, await talk.connection.open_stream())
+        await stream.say(Fetch([FetchItem("secret", 1, file_entry("secret", b"x").hash, [(0, 1)])]))
+        answers.append(await stream.stream.read(100, deadline=2))
+        await talk.say(Changed([], True))
+
+    server.change = curious
+    client.write("secret", "x", mtime=OLD)
+    client.write("dir/mine", "y", mtime=OLD)
+    await pull_from(client, server, mode=Mode.BOTH, file="dir")
+    assert client.read("dir/new") == b"theirs"
+    assert [b"x" in answer for answer in answers] == [False]
+
+
+async def test_a_server_that_found_what_was_sent_damaged(client: Device, hostile: MakeHostile) -> None:
+    server = await hostile({})
+
+    async def damaged(talk: Talk, _request: Message) -> None:
+        talk.connection.close(CloseCode.INTEGRITY, "content does not match its hash")
+
+    server.change = damaged
+    client.write("mine", "x", mtime=OLD)
+    job = await connect_to(client, server, mode=Mode.BOTH)
+    async with asyncio.timeout(2):
+        with pytest.raises(SentMismatch):
+            await job.wait()
+
+
+# Hints
+
+
+async def test_hints_are_what_starts_a_pass(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that came before the digest is in it, and starts none."""
+    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    server: HostileServer = await hostile({"a": b"x"})
+    control: list[Talk] = []
+
+    async def hinting(talk: Talk, request: DigestRequest) -> None:
+        control[:] = [talk]
+        await talk.say(Hint())
+        await server.honest_digest(talk, request)
+
+    server.digest = hinting
+    job = await connect_to(client, server)
+    await until(lambda: bool(client.passes()))
+    asked = len(server.asked)
+    await control[0].say(Hint())
+    await until(lambda: len(client.passes()) == 2)
+    assert len(server.asked) == asked + 1
+    await job.stop()
+
+
+@pytest.fixture
+async def listened(pair: Pair) -> AsyncIterator[tuple[ServeJob, HostileClient]]:
+    """Serve a folder to a device that speaks frame by frame."""
+    identity = Identity.generate()
+    pair.server.engine.trust.add(identity.fingerprint, name="listener", confirmed="test")
+    server = await pair.server.serve()
+    async with HostileClient.connected(identity, server) as listener:
+        yield server, listener
+
+
+async def hinted(talk: Talk) -> bool:
+    """Wait for the next message, and say whether it is a hint."""
+    message = await talk.hear(control_replies)
+    return isinstance(message, Hint)
+
+
+async def test_one_hint_for_a_digest(pair: Pair, listened: tuple[ServeJob, HostileClient]) -> None:
+    server, listener = listened
+    share = server._context.share
+    talk = await listener.shown()
+    pair.server.write("a", "x")
+    assert await hinted(talk)
+    scanned = share.latest
+    pair.server.write("b", "x")
+    await until(lambda: share.latest is not scanned)
+    assert not isinstance(await listener.ask(talk, DigestRequest()), Hint)
+    pair.server.write("c", "x")
+    assert await hinted(talk)
+
+
+async def test_an_edit_during_the_scan_for_a_digest_is_hinted(
+    pair: Pair, listened: tuple[ServeJob, HostileClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, listener = listened
+    share, heard = server._context.share, threading.Event()
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        found = scan(*arguments, **options)
+        if not heard.is_set():
+            share.listeners.add(heard.set)
+            pair.server.write("late", "x")
+            assert heard.wait(5)
+        return found
+
+    monkeypatch.setattr(share_module, "scan", late)
+    talk = await listener.shown()
+    assert await hinted(talk)
