@@ -1,6 +1,8 @@
 """A folder in use: its lock, its scans, and threads that never outlive what they work on."""
 
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.scan import scan
 from leafsync.engine.disk.store import Store
 from leafsync.engine.sync import share as share_module
 from leafsync.engine.sync.records import record_name
 from leafsync.engine.sync.share import Share, Workers
-from leafsync.errors import FolderInUse, FolderMissing, StoreUnusable
+from leafsync.errors import DiskFailed, FolderInUse, FolderMissing, StoreUnusable
 
 
 @pytest.fixture
@@ -198,6 +201,57 @@ async def test_a_scan_that_was_cancelled_is_not_taken_for_one(share: Share, root
     with pytest.raises(asyncio.CancelledError):
         await scanning
     assert (await share.scan(fresh=False)).index.files == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
+async def test_a_folder_whose_marker_cannot_be_written(
+    root: Path, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """It has its id in the records, keeps it, and gets its marker when that is possible."""
+
+    def refuse(*_arguments: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    marker, identities = root / ".leafsync_tmp" / "folder-id", list[str]()
+    with monkeypatch.context() as broken:
+        broken.setattr(Folder, "write_at", refuse)
+        for _time in range(2):
+            share = await Share.open(str(root), tmp_path / "records", workers)
+            identities.append(share.identity)
+            assert share.lost is None
+            await share.close()
+    assert not marker.exists()
+    share = await Share.open(str(root), tmp_path / "records", workers)
+    identities.append(share.identity)
+    await share.close()
+    assert len(set(identities)) == 1
+    assert marker.read_text().strip() == identities[0]
+
+
+async def test_a_marker_that_cannot_be_read_is_not_taken_for_none(
+    root: Path, tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await (await Share.open(str(root), tmp_path / "records", workers)).close()
+
+    def refuse(*_arguments: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Folder, "open_file", refuse)
+        with pytest.raises(DiskFailed):
+            await Share.open(str(root), tmp_path / "other records", workers)
+    await (await Share.open(str(root), tmp_path / "records", workers)).close()
+
+
+async def test_closing_that_is_cancelled_still_closes(root: Path, tmp_path: Path, workers: Workers) -> None:
+    share = await Share.open(str(root), tmp_path / "records", workers)
+    share.watch()
+    closing = asyncio.create_task(share.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await (await Share.open(str(root), tmp_path / "records", workers)).close()
 
 
 async def test_a_missing_folder(tmp_path: Path, workers: Workers) -> None:

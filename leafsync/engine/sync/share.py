@@ -150,11 +150,11 @@ class Share:
 
     async def close(self) -> None:
         """Close the records and release the folder."""
-        if self._watcher is not None:
-            await self.workers.run(self._watcher.close)
-        await self.workers.run(self._close)
+        await self.workers.run(self._close)  # one call: a cancelled caller must not leave half of it open
 
     def _close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
         self._prune()
         self.store.close()
         self.folder.close()
