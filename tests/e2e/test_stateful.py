@@ -6,6 +6,7 @@ are tried.
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import tempfile
@@ -185,6 +186,8 @@ class Synchroniser(RuleBasedStateMachine):
         finally:
             self.loop.close()
             shutil.rmtree(self.place, ignore_errors=True)
+            self.devices.clear()
+            gc.collect()  # thousands of engines in one process leave more cycles than the collector looks for by itself
 
 
 Synchroniser.TestCase.settings = settings(
