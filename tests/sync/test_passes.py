@@ -15,6 +15,7 @@ from leafsync.engine.core.messages import (
     Changed,
     ChangeRequest,
     CloseCode,
+    Digest,
     DigestRequest,
     Fetch,
     FetchItem,
@@ -370,6 +371,15 @@ async def test_hints_are_what_starts_a_pass(
     monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
     server: HostileServer = await hostile({"a": b"x"})
     control: list[Talk] = []
+    hinted_after: list[bool] = []
+    digest = Client.digest
+
+    async def noted(asking: Client, only: str) -> Digest:
+        reply = await digest(asking, only)
+        hinted_after.append(asking.hinted)
+        return reply
+
+    monkeypatch.setattr(Client, "digest", noted)
 
     async def hinting(talk: Talk, request: DigestRequest) -> None:
         control[:] = [talk]
@@ -383,6 +393,7 @@ async def test_hints_are_what_starts_a_pass(
     await control[0].say(Hint())
     await until(lambda: len(client.passes()) == 2)
     assert len(server.asked) == asked + 1
+    assert hinted_after == [False] * 3
     await job.stop()
 
 
