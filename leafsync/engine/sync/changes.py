@@ -8,7 +8,6 @@ from leafsync.engine.core.index import Entry, Index, Kind, entry_digest
 from leafsync.engine.core.listing import MAX_ENTRIES
 from leafsync.engine.core.merkle import HASH_SIZE
 from leafsync.engine.core.messages import (
-    MAX_FRAME,
     MAX_ITEMS,
     MAX_REASON,
     Change,
@@ -17,10 +16,8 @@ from leafsync.engine.core.messages import (
     RefusalKind,
 )
 from leafsync.engine.core.names import join, parent, path_problem, target_problem
+from leafsync.engine.core.paging import paged
 from leafsync.engine.core.steps import Fetch, Link, Move, Steps, Touch, Trash
-
-PAGE_BYTES = MAX_FRAME // 2
-"""Bytes of changes in one page, by a generous estimate, so that it never passes the frame's cap."""
 
 CHANGE_BYTES = 160
 """Bytes of a change beside its path, source and link target."""
@@ -78,17 +75,12 @@ def _expected(local: Entry | None) -> bytes:
 
 def pages(changes: Iterable[Change]) -> Iterator[tuple[list[Change], bool]]:
     """Cut changes into pages that fit a frame, the last one marked."""
-    page: list[Change] = []
-    size = 0
-    for change in changes:
-        target = change.entry.target if change.entry is not None else ""
-        cost = CHANGE_BYTES + 4 * (2 * len(change.path) + len(change.source) + len(target))
-        if page and (len(page) >= MAX_ITEMS or size + cost > PAGE_BYTES):
-            yield page, False
-            page, size = [], 0
-        page.append(change)
-        size += cost
-    yield page, True
+    return paged(changes, _cost, MAX_ITEMS)
+
+
+def _cost(change: Change) -> int:
+    target = change.entry.target if change.entry is not None else ""
+    return CHANGE_BYTES + 4 * (2 * len(change.path) + len(change.source) + len(target))
 
 
 class ChangeMalformed(ValueError):

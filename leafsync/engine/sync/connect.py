@@ -8,7 +8,6 @@ from leafsync.engine.core.index import Entry, Index, Kind
 from leafsync.engine.core.listing import MAX_ENTRIES, ListingCheck, ListingMalformed
 from leafsync.engine.core.messages import (
     FEATURES,
-    MAX_FRAME,
     MAX_ITEMS,
     PROTOCOL_VERSION,
     Changed,
@@ -27,6 +26,7 @@ from leafsync.engine.core.messages import (
     control_replies,
 )
 from leafsync.engine.core.names import join
+from leafsync.engine.core.paging import paged
 from leafsync.engine.core.steps import Steps
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.changes import pages, to_changes
@@ -39,8 +39,8 @@ from leafsync.errors import FolderUnready, StreamReset, StreamStopped, VersionMi
 HELLO_DEADLINE = 10.0
 """Seconds for the answer to HELLO, which needs no work on the other side."""
 
-REQUEST_BYTES = MAX_FRAME // 2
-"""Bytes of paths in one LIST, well below the frame's cap."""
+PATH_BYTES = 3
+"""Bytes of a path in a LIST beside its text."""
 
 MAX_LISTED_TEXT = 256 << 20
 """Characters of names and targets that a server may list in one pass (fault case 42)."""
@@ -150,7 +150,7 @@ class Client:
         return listed
 
     async def _ask(self, paths: Sequence[str]) -> None:
-        for batch in _requests(paths):
+        for batch, _last in paged(paths, _path_cost, MAX_ITEMS):
             await self._control.send(ListRequest(batch))
 
     async def _read(self, directories: int) -> list[list[Entry]]:
@@ -228,6 +228,10 @@ async def _serve(sender: Sender, offer: Callable[[], Offer]) -> None:
         raise
 
 
+def _path_cost(path: str) -> int:
+    return PATH_BYTES + len(path.encode())
+
+
 def _differing(local: Index, path: str, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:
     """Yield the directories in the listing of `path` that are not the same here, with their digests."""
     for entry in entries:
@@ -236,17 +240,3 @@ def _differing(local: Index, path: str, entries: Sequence[Entry]) -> Iterator[tu
             mine = local.entry(child)
             if mine is None or mine.kind is not Kind.DIRECTORY or mine.hash != entry.hash:
                 yield child, entry.hash
-
-
-def _requests(paths: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for path in paths:
-        length = len(path.encode())
-        if batch and (len(batch) >= MAX_ITEMS or size + length > REQUEST_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(path)
-        size += length
-    if batch:
-        yield batch

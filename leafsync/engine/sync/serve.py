@@ -1,7 +1,7 @@
 """The serving side of one connection: HELLO, the folder's digest, listings, content on data streams, and changes."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,6 @@ from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index
 from leafsync.engine.core.messages import (
     FEATURES,
-    MAX_FRAME,
     MAX_ITEMS,
     MAX_REASON,
     PROTOCOL_VERSION,
@@ -29,6 +28,7 @@ from leafsync.engine.core.messages import (
     control_requests,
 )
 from leafsync.engine.core.names import path_problem
+from leafsync.engine.core.paging import paged
 from leafsync.engine.core.reconcile import never
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
@@ -51,11 +51,11 @@ from leafsync.errors import (
 HELLO_DEADLINE = 10.0
 """Seconds a trusted device has for its HELLO: it has nothing to wait for (fault case 58)."""
 
-PAGE_BYTES = MAX_FRAME // 2
-"""Bytes of entries in one LISTING, by a generous estimate, so that a page never passes the frame's cap."""
-
 ENTRY_BYTES = 72
 """Bytes of an entry on the wire beside its name and target: hash, numbers and their headers."""
+
+REFUSAL_BYTES = 16
+"""Bytes of a refusal on the wire beside its path and reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +215,8 @@ class Session:
     async def _list(self, control: Channel[ControlRequest], path: str) -> None:
         if path not in self._offer.index.directories:
             raise violated(self._connection, "it asked for a directory that was not listed")
-        for entries, last in _pages(self._offer.index.children(path)):
-            await control.send(Listing(list(entries), last))
+        for entries, last in paged(self._offer.index.children(path), _entry_cost, MAX_ITEMS):
+            await control.send(Listing(entries, last))
 
     # Changes
 
@@ -234,8 +234,8 @@ class Session:
                 receipt.add(request.changes)
         except ChangeMalformed as error:
             raise violated(self._connection, str(error)) from error
-        for refusals, last in _refusal_pages(await self._carry_out(receipt)):
-            await control.send(Changed(list(refusals), last))
+        for refusals, last in paged(await self._carry_out(receipt), _refusal_cost, MAX_ITEMS):
+            await control.send(Changed(refusals, last))
 
     async def _carry_out(self, receipt: Receipt) -> list[Refusal]:
         """Do what was asked; return what was not done. Only one device changes the folder at a time."""
@@ -261,25 +261,12 @@ class Session:
         return refusals + [refusal(problem.path, problem.reason) for problem in application.problems]
 
 
-def _pages(entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], bool]]:
-    """Cut a listing into pages that fit a frame; an empty directory is one empty page."""
-    start, size = 0, 0
-    for position, entry in enumerate(entries):
-        cost = ENTRY_BYTES + 4 * (len(entry.name) + len(entry.target))
-        if position > start and (size + cost > PAGE_BYTES or position - start >= MAX_ITEMS):
-            yield entries[start:position], False
-            start, size = position, 0
-        size += cost
-    yield entries[start:], True
+def _entry_cost(entry: Entry) -> int:
+    return ENTRY_BYTES + 4 * (len(entry.name) + len(entry.target))
 
 
-def _refusal_pages(refusals: Sequence[Refusal]) -> Iterator[tuple[Sequence[Refusal], bool]]:
-    """Cut refusals into pages that fit a frame: each has a path and a reason of bounded length."""
-    page = PAGE_BYTES // (4 * (4096 + 255))
-    for start in range(0, len(refusals), page):
-        yield refusals[start : start + page], start + page >= len(refusals)
-    if not refusals:
-        yield (), True
+def _refusal_cost(refused: Refusal) -> int:
+    return REFUSAL_BYTES + 4 * (len(refused.path) + len(refused.reason))
 
 
 def ended_well(error: LeafSyncError | None) -> bool:
