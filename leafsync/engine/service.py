@@ -87,13 +87,7 @@ class Engine:
         Raises UsageError, FolderInUse or PortInUse.
         """
         share = await self._take(options.folder, force=options.force, reset=options.reset)
-        job = ServeJob(self._context(share), options)
-        try:
-            await job.start()
-        except BaseException:
-            await self._give_back(share)
-            raise
-        return self._run(job)
+        return await self._begin(ServeJob(self._context(share), options), share)
 
     async def connect(self, options: ConnectOptions) -> Job:
         """Begin to keep a folder like another device's; returns once the folder is open.
@@ -101,13 +95,7 @@ class Engine:
         Raises UsageError or FolderInUse. What comes later is raised by the job's `wait`.
         """
         share = await self._take(options.folder, force=options.force, reset=options.reset)
-        job = ConnectJob(self._context(share), options)
-        try:
-            await job.start()
-        except BaseException:
-            await self._give_back(share)
-            raise
-        return self._run(job)
+        return await self._begin(ConnectJob(self._context(share), options), share)
 
     def snapshot(self) -> Snapshot:
         """Return what all jobs do now."""
@@ -130,7 +118,13 @@ class Engine:
             release=self._give_back,
         )
 
-    def _run(self, job: Job) -> Job:
+    async def _begin(self, job: Job, share: Share) -> Job:
+        """Start a job; one that cannot gives its folder back."""
+        try:
+            await job.start()
+        except BaseException:
+            await self._give_back(share)
+            raise
         self._jobs[job.id] = job
         return job
 
