@@ -16,8 +16,9 @@ from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
 from leafsync.engine.core.names import join
 from leafsync.engine.core.options import ConnectOptions
 from leafsync.engine.core.reconcile import advance, conflict_name, reconcile
-from leafsync.engine.core.status import PassState, PassSummary, Totals
+from leafsync.engine.core.status import Direction, PassState, PassSummary, Totals
 from leafsync.engine.core.steps import Plan, Steps
+from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.disk.scan import Scan
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
@@ -71,11 +72,12 @@ class Passes:
         *,
         names: tuple[str, str],
         on_state: OnState,
+        transfers: TransferLog,
     ) -> None:
         """Keep `share` and the other side the same as `options` say.
 
         `names` are what this and the other device are called; `on_state` is told what a pass does whenever that
-        changes.
+        changes; single files are shown in `transfers`.
         """
         self.seen = b""
         """The digest of this side at the end of the last pass."""
@@ -89,21 +91,24 @@ class Passes:
         self._options = options
         self._here, self._there = names
         self._on_state = on_state
+        self._transfers = transfers
         self._first = True
         self._ignored_there: set[str] = set()
+        self._allowed: frozenset[str] = frozenset()
         self._held: set[str] = set()
         """Paths whose delete waits for a confirmation, on either side."""
 
-    async def run(self) -> PassSummary:
-        """Do one pass.
+    async def run(self, allowed: frozenset[str] = frozenset()) -> PassSummary:
+        """Do one pass; a mass delete of none but the `allowed` paths is not held back.
 
         Raises FolderIdentityLost, FolderUnready, Unreachable, IntegrityFailed or DiskFailed when it could not be done
         to the end; what was done until then stays.
         """
         started = time.monotonic()
+        self._allowed = allowed
         connection, client = self._connection, self._client
         client.round_trips = 0
-        progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
+        progress = Progress(connection.wire, self._transfers, self._there)
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
         base = await self._base.load()
@@ -150,12 +155,18 @@ class Passes:
             if not self._options.dry_run:
                 await self._agree(base, sides)
             return _planned(plan, dry_run=self._options.dry_run)
-        files = [*plan.remote.fetches]
-        size = sum(fetch.entry.size for fetch in files)
-        progress.expect(len(files), size)
-        application, refusals = await self._carry_out(plan, sides, progress, now)
+        files = [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches]
+        progress.expect(Direction.OUT, files)
+        try:
+            application, refusals = await self._carry_out(plan, sides, progress, now)
+        except BaseException:
+            progress.close("the pass was interrupted")
+            raise
         if files:
-            progress.settle(len(files), size)
+            progress.settle(len(files), sum(size for _path, size in files))
+        for refusal in refusals:
+            progress.finish_sending(refusal.path, refusal.reason)
+        progress.close(next((refusal.reason for refusal in refusals if not refusal.path), ""))
         sides = await self._look(_known(base) | sides.known, progress, fresh=False)
         await self._agree(base, sides)
         left = (sides.local.digest, sides.remote.digest)
@@ -164,23 +175,29 @@ class Passes:
         return _summary(plan, application, refusals)
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
+        plan = self._reconciled(base, sides, now, allow_deletes=self._options.allow_deletes)
+        held = {step.path for step in (*plan.local.held, *plan.remote.held)}
+        if held and held <= self._allowed:
+            plan, held = self._reconciled(base, sides, now, allow_deletes=True), set()
+        self._held = held
+        return replace(plan, remote=self._without_ignored(plan.remote))
+
+    def _reconciled(self, base: Index | None, sides: Sides, now: datetime, *, allow_deletes: bool) -> Plan:
         devices = {"local": self._here, "remote": self._there}
         moment = now.strftime("%Y%m%d-%H%M%S")
-        plan = reconcile(
+        return reconcile(
             base,
             sides.local,
             sides.listings,
             self._options.mode,
             copy_name=lambda path, side: conflict_name(path, moment, devices[side]),
-            allow_deletes=self._options.allow_deletes,
+            allow_deletes=allow_deletes,
             local_ignored=sides.scan.ignore.ignored,
             writable=self._client.welcome.writable,
             local_folds=self._share.folder.folds_names,
             remote_total=sides.remote.entries,
             held=self._held,
         )
-        self._held = {step.path for step in (*plan.local.held, *plan.remote.held)}
-        return replace(plan, remote=self._without_ignored(plan.remote))
 
     def _without_ignored(self, steps: Steps) -> Steps:
         """Leave out what the other side's ignore rules refused before."""
