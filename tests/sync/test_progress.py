@@ -23,7 +23,7 @@ def test_a_file_from_the_wire_and_from_here() -> None:
     progress.add("a", 150, fetched=True)
     progress.add("a", 30, fetched=False)
     wire.at = (1160, 510)
-    assert log.active == (TransferStatus("a", 200, 180, TransferState.ACTIVE, "", Direction.IN, "nas"),)
+    assert list(log.active) == [TransferStatus("a", 200, 180, TransferState.ACTIVE, "", Direction.IN, "nas")]
     assert progress.totals == Totals(2, 0, 300, 180, fetched=150, reused=30, wire_in=160, wire_out=10)
     progress.add("a", 20, fetched=True)
     progress.finish("a")

@@ -1,0 +1,1 @@
+"""The terminal app: screens, modes, the timer that pulls snapshots."""
