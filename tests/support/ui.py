@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from textual.app import App
 from textual.pilot import Pilot
@@ -126,7 +126,7 @@ class FakeEngine:
 class Host(App[None]):
     """An app with nothing but one screen of ours."""
 
-    CSS_PATH: str | PurePath | list[str | PurePath] | None = Path(leafsync.__file__).with_name("app.tcss")
+    CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = Path(leafsync.__file__).with_name("app.tcss")
 
     def __init__(self, bridge: Bridge, screen: Screen[Any]) -> None:
         super().__init__()
