@@ -59,6 +59,7 @@ _ALL = (
     Action("picker.up", "backspace", "Up", "Go to the directory above."),
     Action("picker.path", "slash", "Path", "Type a path; tab completes it."),
     Action("modal.close", "escape", "Close", "Close this without doing anything."),
+    Action("modal.yes", "y", "Yes", "Do what the window asks about."),
 )
 
 ACTIONS = {action.id: action for action in _ALL}
