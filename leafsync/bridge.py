@@ -190,6 +190,8 @@ class Bridge:
         """What the last pass of each job did."""
         self.in_sync_since: dict[int, datetime] = {}
         """Since when the folders of a job are the same."""
+        self.previewing: set[int] = set()
+        """Jobs that only find out what a pass would do."""
         self._now = now or (lambda: datetime.now(UTC))
         self._engine = make_engine(self._heard, self._ask)
         self._jobs: dict[int, EngineJob] = {}
@@ -233,10 +235,12 @@ class Bridge:
     async def preview(self, options: ConnectOptions) -> PassSummary:
         """Return what a pass with these options (which say `dry_run`) would do. Raises what the job raises."""
         job = await self._engine.connect(options)
+        self.previewing.add(job.id)
         try:
             summary = await job.wait()
         finally:
             await self._engine.stop(job.id)
+            self.previewing.discard(job.id)
         return summary or PassSummary(Totals(), 0.0, planned=True)
 
     def _began(self, job: EngineJob, folder: str, address: str) -> int:
@@ -387,9 +391,3 @@ class Bridge:
         finally:
             with contextlib.suppress(asyncio.InvalidStateError):
                 answer.cancel()
-
-
-class HasBridge(Protocol):
-    """An app with a bridge."""
-
-    bridge: Bridge

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,11 +16,13 @@ from textual.screen import Screen
 
 import leafsync
 from leafsync.bridge import Ask, Bridge, Event, PassSummary, Snapshot, TrustQuestion
+from leafsync.config import Config
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
 from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.trust import TrustStore
 from leafsync.engine.sync.records import Records
+from leafsync.settings import Settings
 
 T = TypeVar("T")
 
@@ -131,6 +134,8 @@ class Host(App[None]):
     def __init__(self, bridge: Bridge, screen: Screen[Any]) -> None:
         super().__init__()
         self.bridge = bridge
+        self.settings = Settings(Config("desk"))
+        self.clock = time.monotonic
         self.results: list[Any] = []
         """What a modal was dismissed with."""
         self._first = screen
