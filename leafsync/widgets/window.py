@@ -1,0 +1,70 @@
+"""What small windows are made of: a frame, a body that scrolls when it must, and choices that are always seen."""
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+
+
+class Window(Vertical):
+    """The frame: as high as what is in it. On a screen of the class `-low` it fills the screen, and the body scrolls.
+
+    The classes `warning` and `danger` colour it.
+    """
+
+    SCOPED_CSS: ClassVar[bool] = False  # the screen has the class that says how high it is
+    DEFAULT_CSS: ClassVar[str] = """
+    Window {
+        width: 90%;
+        max-width: 64;
+        height: auto;
+        max-height: 100%;
+        padding: 1 2;
+        background: $surface;
+        border: round $primary;
+    }
+    Window .heading { text-style: bold; color: $primary; }
+    Window.warning { border: round $warning; }
+    Window.warning .heading { color: $warning; }
+    Window.danger { border: round $error; }
+    Window.danger .heading { color: $error; }
+    .-low > Window { width: 100%; height: 100%; padding: 0 1; }
+    .-low > Window > Body { height: 1fr; }
+    """
+
+
+class Body(VerticalScroll):
+    """What is to be read. It can be reached by tab while there is more of it than fits."""
+
+    DEFAULT_CSS: ClassVar[str] = """
+    Body { height: auto; scrollbar-size-vertical: 1; }
+    Body:focus { background: $boost; }
+    """
+
+    def allow_focus(self) -> bool:
+        """Say whether there is anything to scroll."""
+        return super().allow_focus() and self.max_scroll_y > 0
+
+
+class Choices(Horizontal):
+    """What a window can be closed with: buttons, one line high, with the arrow keys between them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "step(-1)", "Previous", show=False),
+        Binding("right", "step(1)", "Next", show=False),
+    ]
+    DEFAULT_CSS: ClassVar[str] = """
+    Choices {
+        height: auto;
+        align-horizontal: right;
+
+        Button { margin-left: 2; min-width: 10; }
+    }
+    """
+
+    def action_step(self, by: int) -> None:
+        """Go to the next button, or to the one before."""
+        usable = [child for child in self.children if child.focusable]
+        at = next((index for index, child in enumerate(usable) if child.has_focus), None)
+        if at is not None and 0 <= at + by < len(usable):
+            usable[at + by].focus()
