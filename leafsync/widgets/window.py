@@ -7,9 +7,10 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 
 
 class Window(Vertical):
-    """The frame: as high as what is in it. On a screen of the class `-low` it fills the screen, and the body scrolls.
+    """The frame: as high as what is in it, and no higher than the screen.
 
-    The classes `warning` and `danger` colour it.
+    The classes `warning` and `danger` colour it; on a screen of the class `-low` it has no air around it. What stands
+    beside the body has no margins: they would not be counted.
     """
 
     SCOPED_CSS: ClassVar[bool] = False  # the screen has the class that says how high it is
@@ -28,9 +29,20 @@ class Window(Vertical):
     Window.warning .heading { color: $warning; }
     Window.danger { border: round $error; }
     Window.danger .heading { color: $error; }
-    .-low > Window { width: 100%; height: 100%; padding: 0 1; }
-    .-low > Window > Body { height: 1fr; }
+    .-low > Window { width: 100%; padding: 0 1; }
     """
+
+    def on_mount(self) -> None:
+        """Look at every layout whether the body still fits."""
+        self.screen.screen_layout_refresh_signal.subscribe(self, lambda _screen: self._fit())
+
+    def _fit(self) -> None:
+        """Leave the body what the screen has beside everything else: CSS cannot say that of automatic heights."""
+        body = self.query_one(Body)
+        beside = sum(child.outer_size.height for child in self.children if child is not body)
+        room = max(1, self.screen.size.height - self.gutter.height - beside)
+        if body.styles.max_height is None or body.styles.max_height.value != room:
+            body.styles.max_height = room
 
 
 class Body(VerticalScroll):
