@@ -75,6 +75,8 @@ class Wanted:
     """Whether a symlink to a directory counts as one. LeafSync follows none inside a folder."""
     beginning: str = ""
     """What the names begin with."""
+    also: str = ""
+    """A name that is listed in any case: not hidden, and not left off."""
 
 
 Stopped = Callable[[], bool]
@@ -133,8 +135,12 @@ def list_directory(path: str, wanted: Wanted, stopped: Stopped = never) -> Listi
 def sift(entries: Iterable["os.DirEntry[str]"], wanted: Wanted, stopped: Stopped = never) -> Listing:
     """Return what is wanted of the entries of a directory, reading at most `MAX_READ` of them."""
     sieve = _Sieve(wanted, stopped)
-    best = tuple(heapq.nsmallest(MAX_SHOWN, sieve.kept(entries), key=_order))
-    return Listing(best, sieve.count - len(best), sieve.files, sieve.cut)
+    best = heapq.nsmallest(MAX_SHOWN, sieve.kept(entries), key=_order)
+    left_off = sieve.count - len(best)
+    if sieve.also is not None and sieve.also not in best:
+        best[-1] = sieve.also  # something was left off, so there is a last one
+        best.sort(key=_order)
+    return Listing(tuple(best), left_off, sieve.files, sieve.cut)
 
 
 class _Sieve:
@@ -144,6 +150,7 @@ class _Sieve:
         self.count = 0
         self.files = 0
         self.cut = False
+        self.also: Found | None = None
         self._links = 0
         self._wanted = wanted
         self._stopped = stopped
@@ -156,11 +163,15 @@ class _Sieve:
                 self.cut = True
                 return
             name = entry.name
-            if not name.startswith(wanted.beginning) or not is_offered(name, hidden=wanted.hidden):
+            if not name.startswith(wanted.beginning):
+                continue
+            if not is_offered(name, hidden=wanted.hidden or name == wanted.also):
                 continue
             found = self._look(entry)
             if found.directory or wanted.files:
                 self.count += 1
+                if name == wanted.also:
+                    self.also = found
                 yield found
             else:
                 self.files += 1

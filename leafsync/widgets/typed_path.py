@@ -22,7 +22,8 @@ def is_typable(text: str) -> bool:
 
 def absolute(typed: str, base: str) -> str:
     """Return the absolute path that somebody means who typed `typed`: `~` is the home, the rest is below `base`."""
-    return os.path.abspath(Path(base, Path(typed).expanduser()))  # noqa: PTH100 - takes `..` out, follows no link
+    expanded = os.path.expanduser(typed)  # noqa: PTH111 - pathlib's raises for a user there is not
+    return os.path.abspath(Path(base, expanded))  # noqa: PTH100 - takes `..` out, follows no link
 
 
 def folder_problem(path: str, stopped: Stopped = never) -> str:
