@@ -34,7 +34,7 @@ A file moves in chunks of 1 MiB, each verified as it arrives. What is done stays
 """
     BINDINGS: ClassVar[list[BindingType]] = [bind("transfers.details", "close", shown=False)]
     DEFAULT_CSS: ClassVar[str] = """
-    TransferDetails > .dialog { max-width: 90; }
+    TransferDetails #facts { margin-bottom: 1; }
     """
 
     def __init__(self, row: Row) -> None:

@@ -34,6 +34,9 @@ WIDTHS = [(0, "-narrow"), (80, "-normal")]
 HEIGHTS = [(0, "-low"), (24, "-medium"), (36, "-tall")]
 """Rows from which on the throughput is drawn, and drawn with some air around it."""
 
+WORDS = 68
+"""Cells from which on the counts have words beside their glyphs."""
+
 
 class FilterInput(Input):
     """Where the text to look for in paths is typed."""
@@ -189,19 +192,18 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
     def _states(self, width: int) -> Text:
         """Return how many rows are in each state; the one that is shown alone is marked."""
         counts = self.model.counts
-        words = []
-        for state in FILTERS:
-            if state is None:
-                count, name = sum(counts.values()), "all"
-            else:
-                count = counts[state] + (counts[RowState.PAUSED] if state is RowState.WAITING else 0)
-                name = " ".join(STATES[state])
-            words.append((f"{name} {count:,}", state is self.model.state))
         text = Text()
-        for word, here in words:
-            if width >= 56 or here:
-                text.append(f" {word} " if here else word, "bold reverse" if here else "")
-                text.append("   ")
+        for state in FILTERS:
+            here = state is self.model.state
+            if state is None:
+                word, count = "all", sum(counts.values())
+            else:
+                glyph, name = STATES[state]
+                word = f"{glyph} {name}" if here or width >= WORDS else glyph
+                count = counts[state] + (counts[RowState.PAUSED] if state is RowState.WAITING else 0)
+            said = f"{word} {count:,}"
+            text.append(f" {said} " if here else said, "bold reverse" if here else "")
+            text.append("" if state is FILTERS[-1] else "   ")
         return text
 
     def _nothing(self) -> tuple[str, ...]:

@@ -16,8 +16,10 @@ BLOCK = 512
 Key: TypeAlias = Any
 """What rows are ordered by: the same type for all of one order, and it compares."""
 
-Entry: TypeAlias = tuple[Key, int, T]
-"""The key, the number that no other row has, and the row, which is therefore never compared."""
+Entry: TypeAlias = tuple[Key, int]
+"""The key, and the number that no other row has. Of strings and numbers alone, so that the garbage collector, which
+halts everything, soon passes over it.
+"""
 
 
 class RowOrder(Generic[T]):
@@ -25,11 +27,12 @@ class RowOrder(Generic[T]):
 
     def __init__(self) -> None:
         """Start empty."""
-        self._blocks: list[list[Entry[T]]] = []
-        self._lasts: list[Entry[T]] = []
+        self._blocks: list[list[Entry]] = []
+        self._lasts: list[Entry] = []
         """The last entry of each block."""
-        self._entries: dict[int, Entry[T]] = {}
+        self._entries: dict[int, Entry] = {}
         """By number: what is in the blocks."""
+        self._rows: dict[int, T] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -44,14 +47,16 @@ class RowOrder(Generic[T]):
             if before[0] == key:
                 return
             self._remove(before)
-        entry = (key, number, row)
+        entry = (key, number)
         self._entries[number] = entry
+        self._rows[number] = row
         self._insert(entry)
 
     def discard(self, number: int) -> None:
         """Take a row out, if it is here."""
         entry = self._entries.pop(number, None)
         if entry is not None:
+            del self._rows[number]
             self._remove(entry)
 
     def index(self, number: int) -> int | None:
@@ -77,12 +82,12 @@ class RowOrder(Generic[T]):
             if start >= len(block):
                 start -= len(block)
                 continue
-            for _key, _number, row in block[start : start + left]:
+            for _key, number in block[start : start + left]:
                 left -= 1
-                yield row
+                yield self._rows[number]
             start = 0
 
-    def _insert(self, entry: Entry[T]) -> None:
+    def _insert(self, entry: Entry) -> None:
         if not self._blocks:
             self._blocks, self._lasts = [[entry]], [entry]
             return
@@ -97,7 +102,7 @@ class RowOrder(Generic[T]):
         if at + 1 < len(self._blocks):
             self._lasts[at + 1] = self._blocks[at + 1][-1]
 
-    def _remove(self, entry: Entry[T]) -> None:
+    def _remove(self, entry: Entry) -> None:
         at = bisect_left(self._lasts, entry)
         block = self._blocks[at]
         del block[bisect_left(block, entry)]

@@ -62,7 +62,8 @@ class JobStanding:
     ended: bool = False
 
 
-_Key: TypeAlias = tuple[str, Direction, str]
+_Key: TypeAlias = tuple[str, bool, str]
+"""The peer, whether the file comes, and its path: strings and numbers, as in `RowOrder`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -214,11 +215,11 @@ class TransferModel:
             yield
 
     def _change(self, job: JobRows, status: TransferStatus) -> None:
-        key = (status.peer, status.direction, status.path)
+        key = (status.peer, status.direction is Direction.IN, status.path)
         row = job.rows.get(key)
         if row is None:
             self._numbers += 1
-            row = job.rows[key] = Row(self._numbers, job, *key)
+            row = job.rows[key] = Row(self._numbers, job, status.peer, status.direction, status.path)
             row.changed = self._changes = self._changes + 1
         else:
             self._count(row, -1)
