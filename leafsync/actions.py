@@ -1,8 +1,13 @@
 """Everything a key does: the one list that bindings, the footer, the help, `[keymap]` and the README are made from."""
 
+import unicodedata
 from dataclasses import dataclass
 
 from textual.binding import Binding
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys
+
+MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
+"""What a key can be held with, in textual's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,9 @@ _ALL = (
     Action("form.start", "ctrl+s", "Start", "Start what the form says."),
     Action("form.browse", "ctrl+o", "Browse", "Choose the folder or file of the focused field in a tree."),
     Action("form.preview", "ctrl+r", "Preview", "Show what a pass would do, before anything moves."),
-    Action("form.recent", "ctrl+e", "Recent", "Choose from what was connected to before."),
+    Action("form.recent", "ctrl+l", "Recent", "Choose from what was connected to before."),
+    Action("form.leave", "escape", "Leave form", "Go from the form to the jobs, where letters are keys."),
+    Action("job.form", "escape,f", "To form", "Go from the jobs to the form."),
     Action("job.stop", "x", "Stop", "Stop the job, or put away one that has ended."),
     Action("job.pause", "p", "Pause", "Pause the job: connections close, what came is kept. Again: go on."),
     Action("job.sync", "n", "Sync now", "Do a pass, or try to connect, without waiting."),
@@ -78,3 +85,22 @@ def bind(action_id: str, method: str, *, priority: bool = False, shown: bool | N
         show=action.shown if shown is None else shown,
         priority=priority,
     )
+
+
+def keymap_problem(action_id: str, keys: str) -> str:
+    """Say why `[keymap]` cannot give an action these keys, "" when it can: a mistyped key would never be heard of."""
+    if action_id not in ACTIONS:
+        return f"nothing is called '{action_id}'"
+    for key in keys.split(","):
+        *held, name = key.strip().split("+")
+        if name not in _key_names() or not MODIFIERS.issuperset(held):
+            return f"there is no key '{key.strip()}'"
+    return ""
+
+
+def _key_names() -> set[str]:
+    """Return what keys are called: single characters, and words like `f5`, `enter` and `question_mark`."""
+    signs = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    words = [unicodedata.name(sign).lower().replace("-", "_").replace(" ", "_") for sign in signs]
+    named = {key.value for key in Keys if key.value.isalnum()}
+    return {*signs, *(KEY_NAME_REPLACEMENTS.get(word, word) for word in words), *named}

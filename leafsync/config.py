@@ -131,9 +131,14 @@ def _theme(value: object) -> str:
 def _keymap(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError("it must be a table, like [keymap]")
+    # Here for the same reason: what has no keymap does not pay for it.
+    from leafsync.actions import keymap_problem
+
     for action, keys in value.items():
-        if not isinstance(keys, str) or not keys:
+        if not isinstance(keys, str):
             raise ValueError(f"'{action}' must be a string of keys, like \"f2,ctrl+s\"")
+        if problem := keymap_problem(action, keys):
+            raise ValueError(problem)
     return value
 
 
