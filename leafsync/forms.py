@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +15,27 @@ from leafsync.text import printable
 MAX_PORT = 65535
 """The highest UDP port (RFC 768)."""
 
+_SEPARATORS = re.compile(r"[\s:-]+")
+"""What may stand between the groups of a fingerprint."""
+
+
+def folder_path(text: str) -> str:
+    """Return the folder that was typed, with `~` resolved. Spaces at its end are its own."""
+    text = text.lstrip()
+    try:
+        return str(Path(text).expanduser()) if text else ""
+    except RuntimeError:  # the home of a user there is not
+        return text
+
 
 def folder_reason(text: str) -> str:
     """Say why a folder cannot be used (blocking)."""
     if not text.strip():
         return "name a folder"
-    path = Path(text).expanduser()
+    path = Path(folder_path(text))
     try:
         if not path.exists():
-            return "it does not exist"
+            return "it does not exist" + (" (mind the space at its end)" if text != text.rstrip() else "")
         if not path.is_dir():
             return "it is not a directory"
         if not os.access(path, os.R_OK | os.X_OK):
@@ -53,20 +66,25 @@ def whole(text: str, low: int, high: int) -> int | None:
 
 def port_reason(text: str) -> str:
     """Say why a port to serve on cannot be one; 0 picks any free one."""
-    return "" if whole(text, 0, MAX_PORT) is not None else f"a port is a number from 0 (any free one) to {MAX_PORT}"
+    return "" if whole(text, 0, MAX_PORT) is not None else f"give a number from 0 (any free one) to {MAX_PORT}"
+
+
+def in_use(port: int) -> str:
+    """Say that a UDP port is taken."""
+    return f"UDP port {port} is in use; 0 picks a free one"
 
 
 def port_in_use_reason(port: int) -> str:
     """Say why a UDP port cannot be listened on now (blocking for a moment)."""
     if port == 0:
-        return ""
+        return ""  # any free one
     for family, host in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104  as the job will
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return f"UDP port {port} is in use"
+                return in_use(port)
             if error.errno == errno.EACCES:
                 return f"this user may not use UDP port {port}"
     return ""
@@ -81,7 +99,7 @@ def address_reason(text: str) -> str:
 
 def streams_reason(text: str) -> str:
     """Say why a number of streams cannot be one."""
-    return "" if whole(text, 1, MAX_STREAMS) is not None else f"a number from 1 to {MAX_STREAMS}"
+    return "" if whole(text, 1, MAX_STREAMS) is not None else f"give a number from 1 to {MAX_STREAMS}"
 
 
 def rate_of(text: str) -> float | None:
@@ -99,13 +117,13 @@ def rate_reason(text: str) -> str:
     try:
         rate_of(text)
     except ValueError:
-        return f"megabits per second, above 0 and up to {MAX_RATE_MBPS:.0f}; empty for no limit"
+        return f"give megabits per second, above 0 and up to {MAX_RATE_MBPS:.0f}, or nothing"
     return ""
 
 
 def fingerprint_reason(text: str) -> str:
     """Say why a fingerprint cannot be one."""
-    digits = "".join(character for character in text if character not in " \t\n:-")
+    digits = _SEPARATORS.sub("", text)
     wrong = next((character for character in digits.lower() if character not in "0123456789abcdef"), None)
     if wrong is not None:
         return f"it has digits from 0 to 9 and letters from a to f, not {printable(wrong)}"
