@@ -48,7 +48,7 @@ class Keeper:
         if self._instance is None or now < self._next:
             return
         state = self._standing.state(snapshot, progress)
-        if state["jobs"]:
+        if state["jobs"] or self._kept is not None:  # a run without any job so far has nothing to tell
             self._next = now + PERIOD
             if state != self._kept:
                 self._kept = self._state = state

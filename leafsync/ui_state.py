@@ -34,8 +34,16 @@ class UiState(msgspec.Struct):
     theme: str = ""
     recent: list[Recent] = []
 
+    def served(self, folder: str, port: int) -> None:
+        """Remember what was served last."""
+        if _can_be_kept(folder):
+            self.serve_folder = folder
+        self.serve_port = port
+
     def connected(self, recent: Recent) -> None:
         """Put a connection first among the recent ones."""
+        if not _can_be_kept(recent.address, recent.folder, recent.file):
+            return
         others = [one for one in self.recent if (one.address, one.folder) != (recent.address, recent.folder)]
         self.recent = [recent, *others][:MAX_RECENT]
 
@@ -43,22 +51,39 @@ class UiState(msgspec.Struct):
 def load_state(path: Path) -> UiState:
     """Return what was remembered (blocking)."""
     try:
-        with path.open("rb") as file:
-            state = msgspec.json.decode(file.read(MAX_FILE), type=UiState)
-    except (OSError, msgspec.DecodeError):
+        # Non-blocking, so that a FIFO in its place cannot hold the start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            state = msgspec.json.decode(os.read(descriptor, MAX_FILE), type=UiState)
+        finally:
+            os.close(descriptor)
+    except (OSError, msgspec.DecodeError, RecursionError):
         return UiState()
-    return state if state.version == 1 else UiState()
+    if state.version != 1:
+        return UiState()
+    state.recent = state.recent[:MAX_RECENT]
+    return state
 
 
 def save_state(path: Path, state: UiState) -> None:
     """Remember (blocking): the file is replaced as a whole, and one that cannot be is left."""
     staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    content = msgspec.json.encode(state)
     with contextlib.suppress(OSError):
         path.parent.mkdir(0o700, parents=True, exist_ok=True)
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(state))
+                file.write(content)
             staged.replace(path)
         except OSError:
             staged.unlink(missing_ok=True)
+
+
+def _can_be_kept(*texts: str) -> bool:
+    """Say whether JSON can hold the texts: a name on the disk that is not UTF-8 it cannot."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
