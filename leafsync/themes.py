@@ -24,18 +24,18 @@ DARK = Theme(
 
 LIGHT = Theme(
     name="leafsync-light",
-    primary="#2f7d3b",
-    secondary="#23747a",
-    accent="#946200",
-    success="#2f7d3b",
-    warning="#946200",
+    primary="#24692f",
+    secondary="#1a6067",
+    accent="#7a5000",
+    success="#24692f",
+    warning="#7a5000",
     error="#b3261e",
     foreground="#1f2a24",
     background="#f6f8f5",
     surface="#ecf1ea",
     panel="#dde6da",
     dark=False,
-    variables={"block-cursor-text-style": "none", "footer-key-foreground": "#2f7d3b"},
+    variables={"block-cursor-text-style": "none", "footer-key-foreground": "#24692f"},
 )
 
 OURS = (DARK, LIGHT)
