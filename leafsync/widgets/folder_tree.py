@@ -19,7 +19,7 @@ from leafsync.progress import format_count, truncate_middle
 from leafsync.text import printable
 from leafsync.widgets.listing import MAX_READ, Found, Listing, Wanted, in_thread, list_directory, reason_of
 
-ADDED_AT_ONCE = 100
+ADDED_AT_ONCE = 250
 """Entries added to the tree in one turn of the loop: a few milliseconds of work."""
 
 LEAST_NAME = 12

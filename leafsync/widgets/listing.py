@@ -33,6 +33,9 @@ READ_SECONDS = 15.0
 LOOK_EVERY = 1000
 """Entries between two looks at whether the reading is still wanted."""
 
+_OWN_BEGIN = (".leaf", "leaf")
+"""What every spelling of them in ASCII begins with."""
+
 _RESERVED = path_problem(".leafsync_trash")
 """What the rules say of LeafSync's own directories, in any spelling."""
 
@@ -192,7 +195,13 @@ def _order(found: Found) -> tuple[bool, str, str]:
 
 def is_own(path: str) -> bool:
     """Say whether a component of `path` is one of LeafSync's own directories."""
-    return any(path_problem(name) == _RESERVED for name in path.split("/") if name)
+    return any(_is_own_name(name) for name in path.split("/"))
+
+
+def _is_own_name(name: str) -> bool:
+    if name.isascii() and not name.lower().startswith(_OWN_BEGIN):
+        return False  # nearly all names, and there may be very many
+    return path_problem(name) == _RESERVED
 
 
 def is_offered(name: str, *, hidden: bool) -> bool:
