@@ -6,7 +6,7 @@ engine's vocabulary they import from here.
 """
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,6 +77,8 @@ from leafsync.engine.sync.records import (
     Undone as Undone,
 )
 from leafsync.errors import LeafSyncError
+
+logger = logging.getLogger("leafsync.bridge")
 
 T = TypeVar("T")
 
@@ -190,9 +192,12 @@ class Bridge:
         """What the last pass of each job did."""
         self.in_sync_since: dict[int, datetime] = {}
         """Since when the folders of a job are the same."""
+        self.conflict_copies: dict[int, set[str]] = {}
+        """Copies in the folder of each job that a conflict left and that nobody has decided about, as far as known."""
         self.previewing: set[int] = set()
         """Jobs that only find out what a pass would do."""
-        self._now = now or (lambda: datetime.now(UTC))
+        self.now = now or (lambda: datetime.now(UTC))
+        """The time of day."""
         self._engine = make_engine(self._heard, self._ask)
         self._jobs: dict[int, EngineJob] = {}
         self._connecting: dict[int, EngineConnectJob] = {}
@@ -256,6 +261,9 @@ class Bridge:
             await job.wait()
         except LeafSyncError as failure:
             error = failure
+        except Exception as failure:  # a bug of ours: the job's card says so, and the others go on
+            logger.exception("a job ended with an error that nobody expected")
+            error = LeafSyncError(reason=f"{type(failure).__name__}: {failure}")
         ended = EndedJob(job.id, folder, address, error)
         self.ended[job.id] = ended
         self._forget(job.id)
@@ -272,6 +280,7 @@ class Bridge:
         """End a job cleanly; one that has ended is dismissed."""
         self.ended.pop(job_id, None)
         self.summaries.pop(job_id, None)
+        self.conflict_copies.pop(job_id, None)
         waiting = self._waiting.get(job_id)
         if waiting is not None:
             waiting.cancel()
@@ -282,6 +291,7 @@ class Bridge:
     def pause(self, job_id: int) -> None:
         """Have a job close its connections and wait."""
         if (job := self._jobs.get(job_id)) is not None:
+            self.in_sync_since.pop(job_id, None)
             job.pause()
 
     def resume(self, job_id: int) -> None:
@@ -358,11 +368,21 @@ class Bridge:
 
     async def conflicts(self, folder: str) -> list[ConflictCopy]:
         """Return the conflict copies in a folder. Raises as `Records.open`."""
-        return await self._engine.with_records(folder, lambda records: records.conflicts())
+        found = await self._engine.with_records(folder, lambda records: records.conflicts())
+        for job_id in self._jobs_in(folder):
+            self.conflict_copies[job_id] = {conflict.copy for conflict in found}
+        return found
 
     async def resolve(self, folder: str, copy: str, keep: Keep) -> Undone:
         """Decide what becomes of a conflict copy. Raises as `Records.resolve`."""
-        return await self._engine.with_records(folder, lambda records: records.resolve(copy, keep))
+        undone = await self._engine.with_records(folder, lambda records: records.resolve(copy, keep))
+        if not undone.partial:
+            for job_id in self._jobs_in(folder):
+                self.conflict_copies.get(job_id, set()).discard(copy)
+        return undone
+
+    def _jobs_in(self, folder: str) -> list[int]:
+        return [job.id for job in self.snapshot().connecting if job.folder == folder]
 
     # What the engine says
 
@@ -377,17 +397,19 @@ class Bridge:
         if summary.planned:
             return
         self.summaries[job_id] = summary
+        self.conflict_copies.setdefault(job_id, set()).update(copy for _path, copy in summary.conflicts)
         if summary.partial:
             self.in_sync_since.pop(job_id, None)
         elif summary.changed or job_id not in self.in_sync_since:
-            self.in_sync_since[job_id] = self._now()
+            self.in_sync_since[job_id] = self.now()
 
     async def _ask(self, question: TrustQuestion) -> bool:
         """Put a question to the app; a cancelled or unanswered one is a no."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.post(TrustAsked(question, answer))
         try:
-            return await answer
+            # Not the answer itself: one that is cancelled must not cancel whoever asks.
+            await asyncio.wait({answer})
+            return not answer.cancelled() and answer.result()
         finally:
-            with contextlib.suppress(asyncio.InvalidStateError):
-                answer.cancel()
+            answer.cancel()
