@@ -131,12 +131,6 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
                 changes = self.bridge.transfers(job.standing.id, job.version, job.epoch)
                 if changes is not NO_CHANGES:
                     self.model.take(job, changes)
-        now = self._clock()
-        if now - self._measured >= SAMPLE:
-            self._measured = now
-            self.model.measure(now)
-            self._throughput.observe(snapshot, sums(snapshot, self.model.jobs), now)
-            self.query_one("#throughput", Sparkline).data = [0.0, *self._throughput.samples]
         self._go_on()
 
     def _standings(self, snapshot: Snapshot) -> list[JobStanding]:
@@ -150,8 +144,17 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
         """Do some of what is left to do with the rows, and show how far it came."""
         if self.model.work(time.perf_counter, SLICE):
             self._work_on()
+        if self._clock() - self._measured >= SAMPLE:
+            self._measure(self._clock())
         self._list.renew()
         self._say()
+
+    def _measure(self, now: float) -> None:
+        """Take a sample of every rate."""
+        self._measured = now
+        self.model.measure(now)
+        self._throughput.observe(self._snapshot, sums(self._snapshot, self.model.jobs), now)
+        self.query_one("#throughput", Sparkline).data = [0.0, *self._throughput.samples]  # its floor is none at all
 
     @work(exclusive=True, exit_on_error=False, group="rows")
     async def _work_on(self) -> None:
