@@ -53,22 +53,16 @@ class Bases(Database):
             row = (identity.id, identity.marked, signed(identity.inode))
             connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?)", row)
 
-    def base_digest(self, peer: str, remote: str) -> bytes | None:
-        """Return the digest that was put with the base, None when there is none.
+    def base(self, peer: str, remote: str) -> dict[str, tuple[Entry, ...]] | None:
+        """Return the listings of the base (directory -> entries), None when there is none that is whole.
 
         `peer` is the fingerprint of the other device, `remote` the id of its folder.
         """
-        with self._use() as connection:
-            row = _find(connection, peer, remote)
-        return row[1] if row else None
-
-    def base(self, peer: str, remote: str) -> dict[str, tuple[Entry, ...]] | None:
-        """Return the listings of the base (directory -> entries), None when there is none that is whole."""
         with self._read() as connection:
             found = _find(connection, peer, remote)
             if found is None:
                 return None
-            number, _digest, directories = found
+            number, directories = found
             rows = connection.execute("SELECT path, checksum, entries FROM listings WHERE base = ?", (number,))
             listings = _decoded(rows, directories)
         if listings is None:
@@ -99,14 +93,9 @@ class Bases(Database):
             ]
             connection.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)", changed)
 
-    def forget_bases(self) -> None:
-        """Forget all bases: the next pass with every device is like a first contact."""
-        with self._write() as connection:
-            _forget(connection)
 
-
-def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, bytes, int] | None:
-    """Return number, digest and count of directories of a base."""
+def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, int] | None:
+    """Return number and count of directories of a base."""
     query = "SELECT number, digest, directories, checksum FROM bases WHERE peer = ? AND remote = ?"
     row = connection.execute(query, (peer, remote)).fetchone()
     if row is None:
@@ -114,7 +103,7 @@ def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, 
     number, digest, directories, checksum = row
     with contextlib.suppress(TypeError, OverflowError):  # values of another type than were written
         if checksum == _base_checksum(peer, remote, digest, directories):
-            return number, digest, directories
+            return number, directories
     _log.warning("the record of what was agreed with %s is damaged: it counts as a first contact", peer)
     return None
 
