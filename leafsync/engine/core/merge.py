@@ -54,9 +54,11 @@ class Merge:
         sends: bool,
         copy_name: CopyName,
         ignored: Callable[[str, bool], bool],
-        folds: bool,
+        folds: tuple[bool, bool],
     ) -> None:
-        """Compare; `sends` says whether the remote side may be changed where the mode wants it."""
+        """Compare; `sends` says whether the remote side may be changed where the mode wants it, `folds` on which sides
+        the filesystem takes names that differ in case or normal form for one.
+        """
         self.draft = Draft()
         self.digests: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
         """For each side, the digests of the directories it makes, as the other side has them."""
@@ -81,7 +83,7 @@ class Merge:
             for side, there in ((LOCAL, local), (REMOTE, remote), (BASE, True))
         )
         self._align(path, names)
-        refused = self._collisions(path, names) if self._folds and self._changes[LOCAL] else frozenset()
+        refused = self._collisions(LOCAL, path, names) | self._collisions(REMOTE, path, names)
         here = there = False
         for name in sorted(names[LOCAL].keys() | names[REMOTE].keys()):
             now = names[LOCAL].get(name), names[REMOTE].get(name)
@@ -220,8 +222,7 @@ class Merge:
         outer, self.draft = self.draft, Draft()
         below = self._directory(path, owner == LOCAL, owner == REMOTE)
         inner, self.draft = self.draft, outer
-        leaves = (leaf, None) if other == LOCAL else (None, leaf)
-        leaf_wins = winner(_leaf_of(base), *leaves, mirror=self._mirror) == other
+        leaf_wins = winner(_leaf_of(base), *_on(other, leaf), mirror=self._mirror) == other
         leaf_comes, leaf_stays = leaf_wins and self._changes[owner], leaf_wins or not self._changes[other]
         stays, comes = self._directory_after(base, owner, below)
         if leaf_comes and stays and not comes:
@@ -254,19 +255,21 @@ class Merge:
         """Whether something below the directory `path` takes no part, so that nobody may move or remove it."""
         for entry in self.trees.children(side, path):
             child = join(path, entry.name)
-            now = (entry, None) if side == LOCAL else (None, entry)
-            if not self._takes_part(child, now) or (_is_directory(entry) and self._holds_apart(side, child)):
+            takes_part = self._takes_part(child, _on(side, entry))
+            if not takes_part or (_is_directory(entry) and self._holds_apart(side, child)):
                 return True
         return False
 
-    def _collisions(self, path: str, names: Sequence[Mapping[str, Entry]]) -> frozenset[str]:
-        """Find what cannot come here because a name that is one with its own here is taken (fault case 15)."""
-        taken = {collision_key(name) for name in names[LOCAL]}
+    def _collisions(self, side: int, path: str, names: Sequence[Mapping[str, Entry]]) -> frozenset[str]:
+        """Find what cannot come to `side` because a name that is one with its own is taken there (fault case 15)."""
+        if not self._folds[side] or not self._changes[side]:
+            return frozenset()
+        taken = {collision_key(name) for name in names[side]}
         refused = set()
-        for name in sorted(names[REMOTE].keys() - names[LOCAL].keys()):
-            entry, base, child = names[REMOTE][name], names[BASE].get(name), join(path, name)
+        for name in sorted(names[1 - side].keys() - names[side].keys()):
+            entry, base, child = names[1 - side][name], names[BASE].get(name), join(path, name)
             unchanged = not self._mirror and base is not None and entry.same(base)
-            if unchanged or not self._takes_part(child, (None, entry)):
+            if unchanged or not self._takes_part(child, _on(1 - side, entry)):
                 continue
             if collision_key(name) in taken:
                 refused.add(name)
@@ -279,7 +282,7 @@ class Merge:
 
         On a filesystem that folds names, a delete of the old one would take the new one away.
         """
-        for side in (LOCAL, REMOTE) if self._folds else ():
+        for side in (LOCAL, REMOTE) if any(self._folds) else ():
             old, new, base = names[side], names[1 - side], names[BASE]
             if not self._changes[side] or not old.keys() - new.keys():
                 continue
@@ -302,6 +305,10 @@ class Merge:
         if _is_directory(old) != _is_directory(new):
             return False
         return all(self._takes_part(path, (None, entry)) for entry in (old, new))
+
+
+def _on(side: int, entry: Entry) -> Pair:
+    return (entry, None) if side == LOCAL else (None, entry)
 
 
 def _present(now: Pair) -> After:

@@ -90,6 +90,8 @@ class Welcome(Message, frozen=True, tag=2, array_like=True):
     """The identity of the folder: what was agreed with it holds for no other one."""
     writable: bool
     """Whether this device may change it."""
+    folds: bool = False
+    """Whether names that differ in case or normal form are one there; an older device does not say."""
 
 
 class DigestRequest(Message, frozen=True, tag=3, array_like=True):

@@ -44,6 +44,7 @@ def reconcile(
     local_ignored: Callable[[str, bool], bool] = never,
     writable: bool = True,
     local_folds: bool = False,
+    remote_folds: bool = False,
     remote_total: int,
     held: Container[str] = (),
 ) -> Plan:
@@ -53,8 +54,8 @@ def reconcile(
     directory below whose digest differs from the local one; one with the same digest is equal and needs none.
     `copy_name(path, side)` names the conflict copy of the "local" or "remote" version of `path`; names that are taken
     get a number. `local_ignored(path, is_directory)` are the ignore rules here. `writable` says whether the other
-    side takes changes, `local_folds` that the local filesystem takes names that differ in case or normal form for
-    one. `remote_total` is the number of entries of the remote side.
+    side takes changes, `local_folds` and `remote_folds` that a side's filesystem takes names that differ in case or
+    normal form for one. `remote_total` is the number of entries of the remote side.
 
     A mass delete on a side is held unless `allow_deletes`: nothing of it goes to the trash, and nothing comes in its
     place. `held` are the paths that an earlier pass held: they still wait when what came meanwhile has made the
@@ -66,7 +67,14 @@ def reconcile(
 
     def merge(mode: Mode, *, sends: bool) -> Merge:
         return Merge(
-            known, local, remote, mode, sends=sends, copy_name=copy_name, ignored=local_ignored, folds=local_folds
+            known,
+            local,
+            remote,
+            mode,
+            sends=sends,
+            copy_name=copy_name,
+            ignored=local_ignored,
+            folds=(local_folds, remote_folds),
         )
 
     def must_wait(removed: Sequence[Trash], entries: Iterable[Entry], total: int | None = None) -> bool:

@@ -176,6 +176,7 @@ class Passes:
             local_ignored=sides.scan.ignore.ignored,
             writable=self._client.welcome.writable,
             local_folds=self._share.folder.folds_names,
+            remote_folds=self._client.welcome.folds,
             remote_total=sides.remote.entries,
             held=self._held,
         )
