@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -21,7 +21,7 @@ from leafsync.engine.core.reconcile import (
     never,
     reconcile,
 )
-from leafsync.engine.core.steps import Conflict, Fetch, Move, Plan, Steps, Trash
+from leafsync.engine.core.steps import NOTHING_HELD, Conflict, Fetch, Held, Move, Plan, Steps, Trash
 
 Tree = dict[str, Entry]
 """Every path of a folder with its entry, as a disk has it: directories have no digest."""
@@ -110,7 +110,7 @@ def plan_of(
     folds: bool = False,
     remote_folds: bool = False,
     copy_name: Callable[[str, str], str] = copy_of,
-    held: Container[str] = (),
+    held: Held = NOTHING_HELD,
 ) -> Plan:
     here, there = scan(local, ignored), scan(remote)
     return reconcile(
@@ -618,11 +618,18 @@ def test_another_disk_in_the_place_of_the_folder_deletes_nothing_however_long_it
     first = plan_of(full, full, other_disk)
     assert told(first) == "here: fetch new, hold d/a, hold d/b, hold d"
     here, _there = carry_out(first, full, other_disk)
-    held = {trash.path for trash in first.local.held}
-    second = plan_of(agree(full, here.tree, other_disk), here.tree, other_disk, held=held)
+    second = plan_of(agree(full, here.tree, other_disk), here.tree, other_disk, held=first.held)
     assert told(second) == "here: hold d/a, hold d/b, hold d"
-    third = plan_of(full, here.tree, other_disk, held=held, allow_deletes=True)
+    third = plan_of(full, here.tree, other_disk, held=first.held, allow_deletes=True)
     assert told(third) == "here: trash d/a, trash d/b, trash d"
+
+
+def test_what_one_side_held_says_nothing_of_the_other() -> None:
+    base = many(100)
+    local, remote = many(100, start=3), many(97)
+    assert told(plan_of(base, local, remote, held=Held(local=frozenset({"f0097"})))) == (
+        "here: hold f0097, hold f0098, hold f0099; there: trash f0000, trash f0001, trash f0002"
+    )
 
 
 def test_nothing_comes_in_the_place_of_what_is_held() -> None:
@@ -1043,8 +1050,9 @@ def test_a_second_pass_is_empty(history: History, mode: Mode, allow_deletes: boo
     first = plan_of(base, local, remote, mode, allow_deletes=allow_deletes, writable=writable)
     here, there = carry_out(first, local, remote)
     agreed = agree(base, here.tree, there.tree)
-    held = {trash.path for trash in (*first.local.held, *first.remote.held)}
-    second = plan_of(agreed, here.tree, there.tree, mode, allow_deletes=allow_deletes, writable=writable, held=held)
+    second = plan_of(
+        agreed, here.tree, there.tree, mode, allow_deletes=allow_deletes, writable=writable, held=first.held
+    )
     assert second.empty
     assert second.conflicts == []
     assert second.notes == []

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from leafsync.engine.core import deletes
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import (
     Changed,
@@ -269,6 +270,101 @@ async def test_an_emptied_side_is_held_until_it_is_allowed(pair: Pair, server: S
     assert summary.remote_trashed + summary.trashed == tuple("bcdefgh")
     assert same(pair)
     assert (pair.server if emptied == "client" else pair.client).trash() == set("bcdefgh")
+
+
+@pytest.fixture
+async def waiting(pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch) -> ServeJob:
+    """Let more deletes wait, on either side, than a pass does unasked; twice as many files come afterwards."""
+    monkeypatch.setattr(deletes, "MAX_DELETES", 2)
+    for name in "abc":
+        (pair.client.folder / name).unlink()
+    for name in "def":
+        (pair.server.folder / name).unlink()
+    return server
+
+
+def grow(pair: Pair) -> None:
+    """Make both folders so large that what waits is no mass any more."""
+    for device in (pair.client, pair.server):
+        for number in range(20):
+            device.write(f"more {number}", "x", mtime=OLD)
+
+
+async def test_a_hold_outlives_the_run(pair: Pair, waiting: ServeJob) -> None:
+    first = await pair.client.sync(waiting)
+    assert (first.held, first.remote_held) == (("d", "e", "f"), ("a", "b", "c"))
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (first.held, first.remote_held)
+    assert summary.partial
+    summary = await pair.client.sync(waiting, allow_deletes=True)
+    assert (summary.trashed, summary.remote_trashed) == (first.held, first.remote_held)
+    for name in ("more 0", "more 1", "more 2"):
+        (pair.client.folder / name).unlink()
+    summary = await pair.client.sync(waiting)
+    assert (len(summary.remote_trashed), summary.partial) == (3, False)
+    assert same(pair)
+
+
+async def test_a_hold_outlives_a_pass_that_failed(
+    pair: Pair, waiting: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(pair)
+    pair.client.write("mine", "x", mtime=OLD)
+    monkeypatch.setattr(deletes, "MAX_DELETE_SHARE", 0.05)
+    with monkeypatch.context() as broken:
+        broken.setattr(Client, "change", stalled)
+        with pytest.raises(PeerStalled):
+            await pair.client.sync(waiting)
+    monkeypatch.setattr(deletes, "MAX_DELETE_SHARE", 0.25)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ("a", "b", "c"))
+
+
+async def stalled(_client: Client, *_arguments: Any) -> Sequence[Refusal]:
+    raise PeerStalled(peer="server", seconds="1")
+
+
+async def test_a_hold_ends_when_the_files_are_back(pair: Pair, waiting: ServeJob) -> None:
+    await pair.client.sync(waiting)
+    for device, names in ((pair.client, "abc"), (pair.server, "def")):
+        for name in names:
+            device.write(name, f"content of {name}", mtime=OLD)
+    assert not (await pair.client.sync(waiting)).partial
+    grow(pair)
+    await pair.client.sync(waiting)
+    for name in "abc":
+        (pair.client.folder / name).unlink()
+    summary = await pair.client.sync(waiting)
+    assert (summary.remote_trashed, summary.partial) == (("a", "b", "c"), False)
+
+
+async def test_a_dry_run_neither_holds_nor_lets_go(pair: Pair, waiting: ServeJob) -> None:
+    assert (await pair.client.sync(waiting, dry_run=True)).held
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.trashed, summary.remote_trashed) == (("d", "e", "f"), ("a", "b", "c"))
+
+
+async def test_a_pass_in_one_direction_leaves_the_other_ones_hold(pair: Pair, waiting: ServeJob) -> None:
+    await pair.client.sync(waiting)
+    await pair.client.pull(waiting, mode=Mode.PUSH)
+    await pair.client.pull(waiting, mode=Mode.PULL)
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ("a", "b", "c"))
+    await pair.client.pull(waiting, mode=Mode.PUSH, allow_deletes=True)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ())
+
+
+async def test_a_pass_about_one_file_leaves_the_hold_of_others(pair: Pair, waiting: ServeJob) -> None:
+    await pair.client.sync(waiting)
+    summary = await pair.client.sync(waiting, file="a", allow_deletes=True)
+    assert summary.remote_trashed == ("a",)
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ("b", "c"))
 
 
 # A server that means no good

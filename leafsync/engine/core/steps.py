@@ -116,6 +116,17 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The paths that wait for a confirmation before they go to the trash, by side."""
+
+    local: frozenset[str] = frozenset()
+    remote: frozenset[str] = frozenset()
+
+
+NOTHING_HELD = Held()
+
+
+@dataclass(frozen=True, slots=True)
 class Conflict:
     """Both sides changed `path`: one version keeps the name, the other one goes on as `copy`."""
 
@@ -142,3 +153,8 @@ class Plan:
     def empty(self) -> bool:
         """Whether nothing is to be done on either side."""
         return self.local.empty and self.remote.empty
+
+    @property
+    def held(self) -> Held:
+        """What is planned and waits for a confirmation."""
+        return Held(*(frozenset(trash.path for trash in steps.held) for steps in (self.local, self.remote)))

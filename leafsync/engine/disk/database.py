@@ -40,6 +40,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE passes (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
         " record BLOB NOT NULL, checksum BLOB NOT NULL)",
     ),
+    (
+        "CREATE TABLE held (peer TEXT NOT NULL, remote TEXT NOT NULL, paths BLOB NOT NULL, checksum BLOB NOT NULL,"
+        " UNIQUE (peer, remote))",
+    ),
 )
 """Each brings the tables from one version to the next, statement by statement; only ever append."""
 

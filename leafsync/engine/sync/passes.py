@@ -15,9 +15,9 @@ from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
 from leafsync.engine.core.names import join
 from leafsync.engine.core.options import ConnectOptions
-from leafsync.engine.core.reconcile import advance, conflict_name, reconcile
+from leafsync.engine.core.reconcile import Mode, advance, conflict_name, reconcile
 from leafsync.engine.core.status import PassState, PassSummary, Totals
-from leafsync.engine.core.steps import Plan, Steps
+from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan, Steps
 from leafsync.engine.disk.scan import Scan
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
@@ -91,8 +91,6 @@ class Passes:
         self._on_state = on_state
         self._first = True
         self._ignored_there: set[str] = set()
-        self._held: set[str] = set()
-        """Paths whose delete waits for a confirmation, on either side."""
 
     async def run(self) -> PassSummary:
         """Do one pass.
@@ -113,6 +111,7 @@ class Passes:
         if not sides.equal:
             summary = await self._change(base, sides, progress)
         elif not self._options.dry_run:
+            await self._base.hold(NOTHING_HELD)
             await self._agree(base, sides)
         self._on_state(PassState.IN_SYNC, progress)
         known = tuple((problem.path, problem.reason) for problem in (*sides.local.problems, *sides.problems))
@@ -146,6 +145,8 @@ class Passes:
     async def _change(self, base: Index | None, sides: Sides, progress: Progress) -> PassSummary:
         now = datetime.now().astimezone()
         plan = await self._share.workers.run(self._plan, base, sides, now)
+        if not self._options.dry_run:
+            await self._base.hold(self._waiting(plan))  # before anything is done: the pass may not come to its end
         if self._options.dry_run or plan.empty:
             if not self._options.dry_run:
                 await self._agree(base, sides)
@@ -178,10 +179,18 @@ class Passes:
             local_folds=self._share.folder.folds_names,
             remote_folds=self._client.welcome.folds,
             remote_total=sides.remote.entries,
-            held=self._held,
+            held=self._base.held,
         )
-        self._held = {step.path for step in (*plan.local.held, *plan.remote.held)}
         return replace(plan, remote=self._without_ignored(plan.remote))
+
+    def _waiting(self, plan: Plan) -> Held:
+        """Return the deletes that wait from now on; on a side that passes do not change, those that did before."""
+        mode, before = self._options.mode, self._base.held
+        sends = mode in (Mode.BOTH, Mode.PUSH) and self._client.welcome.writable
+        return Held(
+            local=plan.held.local if mode is not Mode.PUSH else before.local,
+            remote=plan.held.remote if sends else before.remote,
+        )
 
     def _without_ignored(self, steps: Steps) -> Steps:
         """Leave out what the other side's ignore rules refused before."""
