@@ -34,6 +34,7 @@ from leafsync.engine.net.identity import Identity
 from leafsync.engine.sync import connect, jobs, share as share_module
 from leafsync.engine.sync.connect import Client
 from leafsync.engine.sync.jobs import ServeJob
+from leafsync.engine.sync.serve import Session
 from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
 from tests.support.devices import Device, Pair, until
 from tests.support.hostile import HostileClient, HostileServer, Talk, connect_to, file_entry, pull_from, says, silence
@@ -135,6 +136,111 @@ async def test_a_renamed_file_may_change_its_time_and_bit(pair: Pair, server: Se
     (pair.client.folder / "renamed").chmod(0o755)
     summary = await pair.client.sync(server)
     assert (summary.remote_moved, summary.problems, summary.totals.sent) == ((("a", "renamed"),), (), 0)
+    assert same(pair)
+
+
+# What the other side ignores
+
+
+@pytest.fixture
+async def picky(pair: Pair, server: ServeJob) -> ServeJob:
+    """Let the server ignore some names, by rules that do not travel."""
+    pair.server.write(".leafsyncignore", ".leafsyncignore\n*.log\nhidden/\n", mtime=OLD)
+    await pair.client.sync(server)
+    return server
+
+
+def note(source: str) -> str:
+    return f"renamed from {source}, but ignored on the other side: there it counts as deleted"
+
+
+async def test_a_rename_to_a_name_that_is_ignored_there_deletes_the_old_one(pair: Pair, picky: ServeJob) -> None:
+    (pair.client.folder / "a").rename(pair.client.folder / "a.log")
+    (pair.client.folder / "a.log").chmod(0o755)
+    summary = await pair.client.sync(picky)
+    assert summary.notes == (("a.log", note("a")),)
+    assert (summary.remote_trashed, summary.remote_moved, summary.problems) == (("a",), (), ())
+    assert pair.server.trash() == {"a"}
+    assert {"a.log"} == set(pair.client.tree()) - set(pair.server.tree())
+    again = await pair.client.sync(picky)
+    assert (again.changed, again.partial, again.notes) == (False, False, ())
+    assert pair.client.read("a.log") == b"content of a"
+
+
+async def test_a_renamed_directory_that_is_ignored_there(pair: Pair, picky: ServeJob) -> None:
+    for name in ("dir/one", "dir/in/two", "dir/in/three"):
+        pair.client.write(name, name, mtime=OLD)
+    await pair.client.sync(picky)
+    (pair.client.folder / "dir").rename(pair.client.folder / "hidden")
+    summary = await pair.client.sync(picky)
+    assert summary.notes == (("hidden", note("dir")),)
+    assert (set(pair.server.tree()), summary.problems) == ({*"abcdefgh", ".leafsyncignore"}, ())
+    again = await pair.client.sync(picky)
+    assert (again.changed, again.partial, again.notes) == (False, False, ())
+
+
+async def test_what_was_renamed_out_of_a_directory_that_is_gone(pair: Pair, picky: ServeJob) -> None:
+    pair.client.write("dir/one", "x", mtime=OLD)
+    await pair.client.sync(picky)
+    (pair.client.folder / "dir/one").rename(pair.client.folder / "one.log")
+    (pair.client.folder / "dir").rmdir()
+    (pair.client.folder / "b").unlink()
+    summary = await pair.client.sync(picky)
+    assert (set(summary.remote_trashed), summary.problems) == ({"b", "dir/one", "dir"}, ())
+    assert "dir" not in pair.server.tree()
+
+
+async def test_many_such_renames_wait_for_a_confirmation(
+    pair: Pair, picky: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletes, "MAX_DELETES", 2)
+    for name in "abc":
+        (pair.client.folder / name).rename(pair.client.folder / f"{name}.log")
+    for _pass in range(2):
+        summary = await pair.client.sync(picky)
+        assert (summary.remote_held, summary.remote_trashed) == (("a", "b", "c"), ())
+        assert [path for path, _sentence in summary.notes] == ["a.log", "b.log", "c.log"]
+        assert {"a", "b", "c"} < set(pair.server.tree())
+    summary = await pair.client.sync(picky, allow_deletes=True)
+    assert (summary.remote_held, summary.remote_trashed) == ((), ("a", "b", "c"))
+
+
+async def test_while_connected_what_is_ignored_there_is_not_sent_again(
+    pair: Pair, picky: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    asked: list[ChangeRequest] = []
+    answer = Session._change
+
+    async def noted(session: Session, control: Any, request: ChangeRequest) -> None:
+        asked.append(request)
+        await answer(session, control, request)
+
+    monkeypatch.setattr(Session, "_change", noted)
+    (pair.client.folder / "a").rename(pair.client.folder / "a.log")
+    before = len(pair.client.passes())
+    job = await pair.client.connect(picky, mode=Mode.BOTH)
+    await until(lambda: len(pair.client.passes()) > before)
+    pair.server.write("b", "edited there", mtime=OLD + 9)
+    await until(lambda: pair.client.passes()[-1].fetched == ("b",))
+    await job.stop()
+    assert [[change.kind.name for change in request.changes] for request in asked] == [["MOVE"], ["DELETE"]]
+    assert pair.client.passes()[-1].notes == ()
+
+
+async def test_what_is_not_ignored_there_any_more_is_sent(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    pair.server.write(".leafsyncignore", "*.log\n", mtime=OLD)
+    pair.client.write("new.log", "x", mtime=OLD)
+    before = len(pair.client.passes())
+    job = await pair.client.connect(server, mode=Mode.BOTH)
+    await until(lambda: len(pair.client.passes()) > before)
+    assert "new.log" not in pair.server.tree()
+    pair.server.write(".leafsyncignore", "", mtime=OLD + 5)
+    await until(lambda: "new.log" in pair.server.tree())
+    await job.stop()
     assert same(pair)
 
 

@@ -24,6 +24,10 @@ Pair = tuple[Entry | None, Entry | None]
 """What the local and the remote side have at a path."""
 
 
+Ignored = Callable[[str, bool], bool]
+"""(path, whether it is a directory) -> whether rules leave it out."""
+
+
 class Mode(StrEnum):
     """Which sides a pass changes."""
 
@@ -53,11 +57,11 @@ class Merge:
         *,
         sends: bool,
         copy_name: CopyName,
-        ignored: Callable[[str, bool], bool],
+        ignored: tuple[Ignored, Ignored],
         folds: tuple[bool, bool],
     ) -> None:
-        """Compare; `sends` says whether the remote side may be changed where the mode wants it, `folds` on which sides
-        the filesystem takes names that differ in case or normal form for one.
+        """Compare; `sends` says whether the remote side may be changed where the mode wants it, `ignored` what each
+        side's rules leave out, `folds` on which sides names that differ in case or normal form are one.
         """
         self.draft = Draft()
         self.digests: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
@@ -96,19 +100,21 @@ class Merge:
         return After(here, there)
 
     def _takes_part(self, path: str, now: Pair) -> bool:
-        """Whether no side withholds the entry and no rule here ignores it.
-
-        What is here already was not ignored when it was scanned, so the rules are asked only about what is new: no
-        entry, or one that a rule for directories alone may treat differently.
-        """
-        local, remote = now
+        """Whether no side withholds the entry and no rule of a side ignores it."""
         if any(entry is not None and entry.kind is Kind.WITHHELD for entry in now):
             return False
-        if remote is None:
-            return True
-        is_directory = remote.kind is Kind.DIRECTORY
-        known = local is not None and (local.kind is Kind.DIRECTORY) == is_directory
-        return known or not self._ignored(path, is_directory)
+        return not (self._ignores(LOCAL, path, now) or self._ignores(REMOTE, path, now))
+
+    def _ignores(self, side: int, path: str, now: Pair) -> bool:
+        """Whether a rule of `side` ignores what the other side has.
+
+        What a side has already was not ignored when it was scanned, so its rules are asked only about what is new: no
+        entry, or one that a rule for directories alone may treat differently.
+        """
+        mine, other = now[side], now[1 - side]
+        if other is None or (mine is not None and _is_directory(mine) == _is_directory(other)):
+            return False
+        return self._ignored[side](path, _is_directory(other))
 
     def _entry(self, path: str, base: Entry | None, now: Pair) -> After:
         local, remote = now
@@ -289,7 +295,7 @@ class Merge:
             known = {collision_key(name): name for name in sorted(old.keys() - new.keys())}
             for name in sorted(new.keys() - old.keys()):
                 former = known.pop(collision_key(name), "")
-                if not former or not self._renamed(join(path, name), old[former], new[name]):
+                if not former or not self._renamed(side, join(path, name), old[former], new[name]):
                     continue
                 if not self._mirror and (former not in base or name in base):
                     continue
@@ -300,11 +306,11 @@ class Merge:
                     self.trees.rename(BASE, join(path, name), former)
                     base[name] = msgspec.structs.replace(base.pop(former), name=name)
 
-    def _renamed(self, path: str, old: Entry, new: Entry) -> bool:
-        """Whether `old` can become `new`, which the other side calls `path`: of one kind, and both take part."""
+    def _renamed(self, side: int, path: str, old: Entry, new: Entry) -> bool:
+        """Whether `old` of `side` can become `new`, which the other side calls `path`: of one kind, both take part."""
         if _is_directory(old) != _is_directory(new):
             return False
-        return all(self._takes_part(path, (None, entry)) for entry in (old, new))
+        return all(self._takes_part(path, _on(1 - side, entry)) for entry in (old, new))
 
 
 def _on(side: int, entry: Entry) -> Pair:

@@ -18,7 +18,7 @@ from leafsync.engine.core.deletes import (
 )
 from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import Merge, Mode
+from leafsync.engine.core.merge import Ignored, Merge, Mode
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
 from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Link, Plan, Steps, Touch, Trash
@@ -41,7 +41,8 @@ def reconcile(
     *,
     copy_name: CopyName,
     allow_deletes: bool = False,
-    local_ignored: Callable[[str, bool], bool] = never,
+    local_ignored: Ignored = never,
+    remote_ignored: Ignored = never,
     writable: bool = True,
     local_folds: bool = False,
     remote_folds: bool = False,
@@ -53,9 +54,10 @@ def reconcile(
     `base` is what both sides agreed on last, None at first contact. `remote` has the listing of "" and of each
     directory below whose digest differs from the local one; one with the same digest is equal and needs none.
     `copy_name(path, side)` names the conflict copy of the "local" or "remote" version of `path`; names that are taken
-    get a number. `local_ignored(path, is_directory)` are the ignore rules here. `writable` says whether the other
-    side takes changes, `local_folds` and `remote_folds` that a side's filesystem takes names that differ in case or
-    normal form for one. `remote_total` is the number of entries of the remote side.
+    get a number. `local_ignored(path, is_directory)` are the ignore rules here, `remote_ignored` those of the other
+    side as far as they are known: what a side ignores does not come to it. `writable` says whether the other side
+    takes changes, `local_folds` and `remote_folds` that a side's filesystem takes names that differ in case or normal
+    form for one. `remote_total` is the number of entries of the remote side.
 
     A mass delete on a side is held unless `allow_deletes`: nothing of it goes to the trash, and nothing comes in its
     place. `held` is what an earlier pass held: it still waits when what came meanwhile has made the folder so large
@@ -73,7 +75,7 @@ def reconcile(
             mode,
             sends=sends,
             copy_name=copy_name,
-            ignored=local_ignored,
+            ignored=(local_ignored, remote_ignored),
             folds=(local_folds, remote_folds),
         )
 

@@ -17,12 +17,13 @@ from leafsync.engine.core.names import join
 from leafsync.engine.core.options import ConnectOptions
 from leafsync.engine.core.reconcile import Mode, advance, conflict_name, reconcile
 from leafsync.engine.core.status import PassState, PassSummary, Totals
-from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan, Steps
+from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Move, Plan, Steps
 from leafsync.engine.disk.scan import Scan
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
 from leafsync.engine.sync.base import Base
 from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.ignored import IgnoredThere
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer
 from leafsync.engine.sync.share import Share
@@ -59,6 +60,47 @@ class Sides:
         return {path: (digests[path], entries) for path, entries in self.listings.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A plan that was carried out, and what the other side did not do of it."""
+
+    plan: Plan
+    refusals: Sequence[Refusal]
+
+    @property
+    def ignored(self) -> set[str]:
+        """The paths that the other side ignores."""
+        return {refusal.path for refusal in self.refusals if refusal.kind is RefusalKind.IGNORED}
+
+    @property
+    def renamed(self) -> list[Move]:
+        """What was renamed here to names that the other side ignores."""
+        there = self.plan.remote
+        targets = self.ignored - {conflict.copy for conflict in self.plan.conflicts}
+        return [move for move in (*there.asides, *there.moves) if move.target in targets]
+
+    def settle(self, progress: Progress) -> None:
+        """Count the files that were to go to the other side."""
+        fetches, ignored = self.plan.remote.fetches, self.ignored
+        left = [fetch for fetch in fetches if fetch.path in ignored]
+        progress.expect(-len(left), -_size(left))
+        if fetches:
+            progress.settle(len(fetches) - len(left), _size(fetches) - _size(left))
+
+    def followed_by(self, again: Steps, refusals: Sequence[Refusal]) -> "Outcome":
+        """Return this outcome with the deletes of `again` in the place of those that were planned before."""
+        there, due = self.plan.remote, {trash.path for trash in (*again.deletes, *again.held)}
+        remote = replace(
+            there,
+            deletes=[*(trash for trash in there.deletes if trash.path not in due), *again.deletes],
+            held=again.held,
+        )
+        said = "renamed from {}, but ignored on the other side: there it counts as deleted"
+        notes = [(move.target, said.format(move.source)) for move in self.renamed]
+        plan = replace(self.plan, remote=remote, notes=[*self.plan.notes, *notes])
+        return Outcome(plan, [*(refusal for refusal in self.refusals if refusal.path not in due), *refusals])
+
+
 class Passes:
     """Passes over one connection."""
 
@@ -90,7 +132,7 @@ class Passes:
         self._here, self._there = names
         self._on_state = on_state
         self._first = True
-        self._ignored_there: set[str] = set()
+        self._ignored_there = IgnoredThere()
 
     async def run(self) -> PassSummary:
         """Do one pass.
@@ -151,23 +193,24 @@ class Passes:
             if not self._options.dry_run:
                 await self._agree(base, sides)
             return _planned(plan, dry_run=self._options.dry_run)
-        files = [*plan.remote.fetches]
-        size = sum(fetch.entry.size for fetch in files)
-        progress.expect(len(files), size)
-        application, refusals = await self._carry_out(plan, sides, progress, now)
-        if files:
-            progress.settle(len(files), size)
+        progress.expect(len(plan.remote.fetches), _size(plan.remote.fetches))
+        application, outcome = await self._carry_out(plan, sides, progress, now)
+        outcome.settle(progress)
         sides = await self._look(_known(base) | sides.known, progress, fresh=False)
+        if outcome.renamed:
+            outcome = await self._drop_old_names(base, sides, outcome, progress, now)
+            sides = await self._look(_known(base) | sides.known, progress, fresh=False)
         await self._agree(base, sides)
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
         self.unsettled, self._left = not sides.equal and left != self._left, left
-        return _summary(plan, application, refusals)
+        return _summary(outcome, application)
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         devices = {"local": self._here, "remote": self._there}
         moment = now.strftime("%Y%m%d-%H%M%S")
-        plan = reconcile(
+        self._ignored_there.review(sides.listings)
+        return reconcile(
             base,
             sides.local,
             sides.listings,
@@ -175,13 +218,13 @@ class Passes:
             copy_name=lambda path, side: conflict_name(path, moment, devices[side]),
             allow_deletes=self._options.allow_deletes,
             local_ignored=sides.scan.ignore.ignored,
+            remote_ignored=self._ignored_there,
             writable=self._client.welcome.writable,
             local_folds=self._share.folder.folds_names,
             remote_folds=self._client.welcome.folds,
             remote_total=sides.remote.entries,
             held=self._base.held,
         )
-        return replace(plan, remote=self._without_ignored(plan.remote))
 
     def _waiting(self, plan: Plan) -> Held:
         """Return the deletes that wait from now on; on a side that passes do not change, those that did before."""
@@ -192,22 +235,9 @@ class Passes:
             remote=plan.held.remote if sends else before.remote,
         )
 
-    def _without_ignored(self, steps: Steps) -> Steps:
-        """Leave out what the other side's ignore rules refused before."""
-        ignored = self._ignored_there
-        if not ignored:
-            return steps
-        return replace(
-            steps,
-            directories=[path for path in steps.directories if path not in ignored],
-            fetches=[fetch for fetch in steps.fetches if fetch.path not in ignored],
-            links=[link for link in steps.links if link.path not in ignored],
-            moves=[move for move in steps.moves if move.target not in ignored],
-        )
-
     async def _carry_out(
         self, plan: Plan, sides: Sides, progress: Progress, now: datetime
-    ) -> tuple[Application, list[Refusal]]:
+    ) -> tuple[Application, Outcome]:
         """Change this side, look at it again if it was changed, and have the other side changed."""
         share, options = self._share, self._options
         means = Means(self._connection, share, sides.local, progress, self._there, options.streams, options.rate_mbps)
@@ -223,8 +253,23 @@ class Passes:
             self._on_state(PassState.SENDING, progress)
             offer = Offer(share, local)
             refusals = await self._client.change(plan.remote, lambda: offer, progress)
-            self._ignored_there |= {refusal.path for refusal in refusals if refusal.kind is RefusalKind.IGNORED}
-        return application, refusals
+            self._ignored_there.learn(plan.remote, refusals, sides.listings)
+        return application, Outcome(plan, refusals)
+
+    async def _drop_old_names(
+        self, base: Index | None, sides: Sides, before: Outcome, progress: Progress, now: datetime
+    ) -> Outcome:
+        """Have what was renamed here, to names that the other side ignores, deleted there: its old name is gone.
+
+        What it ignores is known since it refused, so its deletes are planned anew. Returns what came of both plans.
+        """
+        again = (await self._share.workers.run(self._plan, base, sides, now)).remote
+        await self._base.hold(replace(self._base.held, remote=frozenset(trash.path for trash in again.held)))
+        refusals: list[Refusal] = []
+        if again.deletes:
+            offer = Offer(self._share, sides.local)
+            refusals = await self._client.change(Steps(deletes=again.deletes), lambda: offer, progress)
+        return before.followed_by(again, refusals)
 
     # Agreeing
 
@@ -237,6 +282,10 @@ class Passes:
         else:
             run = self._share.workers.run
             await self._base.put(await run(advance, base, sides.local, sides.listings))
+
+
+def _size(fetches: Sequence[Fetch]) -> int:
+    return sum(fetch.entry.size for fetch in fetches)
 
 
 def _known(base: Index | None) -> Known:
@@ -268,11 +317,12 @@ def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
     )
 
 
-def _summary(plan: Plan, application: Application, refusals: Sequence[Refusal]) -> PassSummary:
+def _summary(outcome: Outcome, application: Application) -> PassSummary:
     """Say what was done: here by the record of it, on the other side by what it did not refuse."""
+    plan, refusals, ignored = outcome.plan, outcome.refusals, outcome.ignored
     refused = {refusal.path for refusal in refusals}
     there = Steps() if "" in refused else plan.remote
-    failed = [(refusal.path, refusal.reason) for refusal in refusals if refusal.kind is not RefusalKind.IGNORED]
+    failed = [(refusal.path, refusal.reason) for refusal in refusals if refusal.path not in ignored]
     rest = [*there.directories, *(touch.path for touch in there.touches)]
     remarks = _remarks(plan)
     return replace(
