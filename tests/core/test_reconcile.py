@@ -879,6 +879,45 @@ def test_a_directory_with_something_ignored_in_its_new_place_does_not_move_as_a_
     assert told(plan) == "here: make e, move d/y>e/y, trash d/x, trash d"
 
 
+COPIES = {conflict_name("d/x", f"20260102-0304{second:02}", "old"): file(50 + second) for second in range(10)}
+"""As many conflict copies of d/x as there may be."""
+
+
+@pytest.mark.parametrize("mode", [Mode.BOTH, Mode.PULL, Mode.PUSH])
+@pytest.mark.parametrize(
+    ("base", "local", "remote"),
+    [
+        ({"d/x": file()}, {"d/x": file(2)}, {"d/x": file(3)}),
+        ({}, {"d/x": file(2)}, {"d/x": link()}),
+        ({}, {"d/x": file(2)}, {"d/x/in": file(3)}),
+        ({}, {"d/x/in": file(2)}, {"d/x": file(3)}),
+        ({"d/x": file()}, {"d/x/in": file(2)}, {"d/x": file(3)}),
+    ],
+)
+@pytest.mark.parametrize("where", ["here", "there", "both"])
+def test_one_more_conflict_than_there_may_be_copies_leaves_both_versions(
+    base: dict[str, Entry], local: dict[str, Entry], remote: dict[str, Entry], mode: Mode, where: str
+) -> None:
+    """Fault case 54: nothing is lost, nothing is overwritten, and the pass says so until some are decided."""
+    before = tree_of(base | KEEP | (COPIES if where == "both" else {}))
+    here = tree_of(local | KEEP | {"new": file(4)} | (COPIES if where != "there" else {}))
+    there = tree_of(remote | KEEP | (COPIES if where != "here" else {}))
+    first = plan_of(before, here, there, mode)
+    assert [problem.path for problem in first.problems] == ["d/x"]
+    assert "10 conflict copies" in first.problems[0].reason
+    disks = carry_out(first, here, there)
+    for disk, tree in zip(disks, (here, there), strict=True):
+        assert disk.trash == []
+        assert all(disk.tree[path] == entry for path, entry in tree.items())
+        assert disk.tree.keys() - tree.keys() <= {*COPIES, "new"}
+    before, here, there = agree(before, *(disk.tree for disk in disks)), disks[0].tree, disks[1].tree
+    second = plan_of(before, here, there, mode)
+    assert (second.empty, second.problems) == (True, first.problems)
+    for tree in (before, here, there):
+        tree.pop(next(iter(COPIES)), None)
+    assert [conflict.path for conflict in plan_of(before, here, there, mode).conflicts] == ["d/x"]
+
+
 @pytest.mark.parametrize(
     ("after", "expected"),
     [

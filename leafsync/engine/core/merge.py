@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from leafsync.engine.core.conflicts import CopyName, free_name
+from leafsync.engine.core.conflicts import MAX_COPIES, Copies, CopyName
 from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.names import collision_key, join, parent
@@ -72,8 +72,8 @@ class Merge:
         self._copy_name = copy_name
         self._ignored = ignored
         self._folds = folds
-        self._taken: dict[str, set[str]] = {}
-        """Collision keys of the names in a directory, once a conflict copy goes there."""
+        self._copies: dict[str, Copies] = {}
+        """Those in a directory, once one more is to go there."""
 
     def run(self) -> Draft:
         """Walk from the top. Raises KeyError when a listing is missing."""
@@ -165,8 +165,8 @@ class Merge:
 
     def _conflict(self, path: str, local: Entry, remote: Entry) -> After:
         """Keep both of two leaves: one keeps the name, the other goes on as a copy wherever there may be changes."""
-        if any(self._changes):
-            kept = self._kept(local, remote)
+        kept = self._kept(local, remote)
+        if any(self._changes) and self._has_room(path, kept):
             copy = self._copy(path, kept, local, remote)
             self.draft.steps[1 - kept].moves.append(Move(path, copy, (local, remote)[1 - kept]))
             self._put(1 - kept, path, (local, remote)[kept], None)
@@ -175,21 +175,28 @@ class Merge:
     def _copy(self, path: str, kept: int, local: Entry, remote: Entry) -> str:
         """Note a conflict, bring the version that loses its name to the side that keeps it, and return its new path."""
         lost = (local, remote)[1 - kept]
-        copy = self._free(self._copy_name(path, SIDES[1 - kept]))
+        copy = self._copies_of(path).add(self._copy_name(path, SIDES[1 - kept]))
         self.draft.conflicts.append(Conflict(path, copy, SIDES[kept], local, remote))
         if self._changes[kept]:
             named = msgspec.structs.replace(lost, name=copy.rpartition("/")[2])
             self._put(kept, copy, named, None, path if kept == LOCAL else "")
         return copy
 
-    def _free(self, path: str) -> str:
+    def _has_room(self, path: str, kept: int) -> bool:
+        """Whether one more conflict copy of `path` may be made; if not, both versions stay where they are."""
+        room = not self._copies_of(path).full(self._copy_name(path, SIDES[1 - kept]))
+        if not room:
+            reason = f"both sides changed it, but it has {MAX_COPIES} conflict copies: decide those first"
+            self.draft.problems.append(Problem(path, reason))
+        return room
+
+    def _copies_of(self, path: str) -> Copies:
+        """Return the conflict copies in the directory that holds `path`."""
         above = parent(path)
-        if above not in self._taken:
+        if above not in self._copies:
             names = (*self.trees.listed(LOCAL, above), *self.trees.listed(REMOTE, above))
-            self._taken[above] = {collision_key(entry.name) for entry in names}
-        free = free_name(path, self._taken[above])
-        self._taken[above].add(collision_key(free.rpartition("/")[2]))
-        return free
+            self._copies[above] = Copies(entry.name for entry in names)
+        return self._copies[above]
 
     def _make(self, side: int, path: str, like: Entry) -> None:
         self.draft.steps[side].directories.append(path)
@@ -238,6 +245,8 @@ class Merge:
             self.draft.steps[owner].clearings.extend([*inner.steps[owner].deletes, Trash(path, directory)])
             self._put(owner, path, leaf, None)
             return After(local=True, remote=True)
+        if comes and leaf_stays and not self._has_room(path, owner):
+            return After(local=True, remote=True)
         self.draft.add(inner)
         if comes:
             if leaf_stays:
@@ -252,6 +261,8 @@ class Merge:
         """The leaf takes the name where the pass may not change the other side; the owner's directory is the copy."""
         if self._changes[1 - owner] or self._mirror or self._holds_apart(owner, path):
             self.draft.problems.append(Problem(path, "the directory in the way holds entries that are not synced"))
+            return
+        if not self._has_room(path, 1 - owner):
             return
         copy = self._copy(path, 1 - owner, local, remote)
         self.draft.steps[owner].moves.append(Move(path, copy, (local, remote)[owner]))
