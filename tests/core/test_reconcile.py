@@ -879,6 +879,70 @@ def test_a_directory_with_something_ignored_in_its_new_place_does_not_move_as_a_
     assert told(plan) == "here: make e, move d/y>e/y, trash d/x, trash d"
 
 
+OLD = conflict_name("x", "20250101-000000", "old")
+
+
+@pytest.mark.parametrize(
+    ("base", "local", "remote", "expected"),
+    [
+        ({}, {"x": file(2)}, {"x": file(3), OLD: file(2)}, "here: fetch x, fetch old; remote keeps x"),
+        ({}, {"x": file(2), OLD: file(2)}, {"x": file(3), OLD: file(2)}, "here: fetch x; remote keeps x"),
+        ({}, {"x": file(3), OLD: file(2)}, {"x": file(2)}, "there: fetch x, fetch old; local keeps x"),
+        ({}, {"x": file(3), OLD: link()}, {"x": link()}, "there: fetch x, link old; local keeps x"),
+        (
+            {},
+            {"x": file(2)},
+            {"x/in": file(3), OLD: file(2)},
+            "here: clear x, make x, fetch x/in, fetch old; remote keeps x",
+        ),
+        # One of other content, and one that is about to go
+        (
+            {},
+            {"x": file(2)},
+            {"x": file(3), OLD: file(4)},
+            "here: move x>new, fetch x, fetch old; there: fetch new; remote keeps x",
+        ),
+        (
+            {},
+            {"x": file(2), OLD: WITHHELD},
+            {"x": file(3), OLD: file(2)},
+            "here: move x>new, fetch x; there: fetch new; remote keeps x",
+        ),
+        (
+            {OLD: file(2)},
+            {"x": file(2)},
+            {"x": file(3), OLD: file(2)},
+            "here: move x>new, fetch x; there: move old>new; remote keeps x",
+        ),
+    ],
+)
+def test_a_version_that_is_a_conflict_copy_already_gets_no_other_one(
+    base: dict[str, Entry], local: dict[str, Entry], remote: dict[str, Entry], expected: str
+) -> None:
+    """Fault case 62: an earlier pass made it, and did not come to its end."""
+    before, here, there = tree_of(base | KEEP), tree_of(local | KEEP), tree_of(remote | KEEP)
+    plan = plan_of(before, here, there)
+    assert told(plan).replace(OLD, "old").replace(copy_of("x", "local"), "new") == expected
+    after = carry_out(plan, here, there)
+    assert contents([*here.values(), *there.values()]) <= contents([e for disk in after for e in disk.tree.values()])
+
+
+def test_a_conflict_copy_that_the_other_side_ignores_stays_where_it_is() -> None:
+    local, remote = tree_of({"x": file(3), OLD: file(2)} | KEEP), tree_of({"x": file(2)} | KEEP)
+    plan = plan_of(None, local, remote, remote_ignored=ignores(OLD))
+    assert told(plan) == "there: fetch x; local keeps x"
+    here, there = carry_out(plan, local, remote)
+    assert told(plan_of(agree(None, here.tree, there.tree), here.tree, there.tree, remote_ignored=ignores(OLD))) == ""
+
+
+def test_a_version_that_is_a_conflict_copy_already_needs_no_room() -> None:
+    last, content = list(COPIES.items())[-1]
+    local, remote = tree_of({"d/x": file(80)} | COPIES), tree_of({"d/x": content} | COPIES)
+    plan = plan_of(None, local, remote)
+    assert [(conflict.path, conflict.copy) for conflict in plan.conflicts] == [("d/x", last)]
+    assert plan.problems == []
+
+
 COPIES = {conflict_name("d/x", f"20260102-0304{second:02}", "old"): file(50 + second) for second in range(10)}
 """As many conflict copies of d/x as there may be."""
 

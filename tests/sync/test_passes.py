@@ -205,6 +205,43 @@ async def test_many_such_renames_wait_for_a_confirmation(
     assert (summary.remote_held, summary.remote_trashed) == ((), ("a", "b", "c"))
 
 
+@pytest.mark.parametrize("newer", ["client", "server"])
+async def test_conflict_copies_that_are_ignored_there(pair: Pair, picky: ServeJob, newer: str) -> None:
+    """The copy is here alone; the version that lost on the other side is in its trash besides."""
+    pair.server.write(".leafsyncignore", ".leafsyncignore\n*.conflict-*\n", mtime=OLD)
+    pair.client.write("a", "the client's", mtime=OLD + (9 if newer == "client" else 5))
+    pair.server.write("a", "the server's", mtime=OLD + (9 if newer == "server" else 5))
+    summary = await pair.client.sync(picky)
+    ((path, copy),) = summary.conflicts
+    kept, lost = (b"the client's", b"the server's") if newer == "client" else (b"the server's", b"the client's")
+    assert (path, summary.problems, summary.notes) == ("a", (), ())
+    assert pair.client.read("a") == pair.server.read("a") == kept
+    assert pair.client.read(copy) == lost
+    assert copy not in pair.server.tree()
+    assert pair.server.trash() == ({"a"} if newer == "client" else set())
+    assert summary.sent == (("a",) if newer == "client" else ())
+    assert summary.totals.files == summary.totals.files_done == (2 if newer == "client" else 1)
+    again = await pair.client.sync(picky)
+    assert (again.changed, again.partial, again.notes) == (False, False, ())
+
+
+async def test_a_pass_that_was_interrupted_leaves_one_conflict_copy(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.client.write("a", "the client's", mtime=OLD + 9)
+    pair.server.write("a", "the server's", mtime=OLD + 5)
+    with monkeypatch.context() as broken:
+        broken.setattr(Client, "change", stalled)
+        with pytest.raises(PeerStalled):
+            await pair.client.sync(server)
+    (copy,) = set(pair.client.tree()) - {*"abcdefgh"}
+    summary = await pair.client.sync(server)
+    assert summary.conflicts == (("a", copy),)
+    assert same(pair)
+    assert (pair.server.read("a"), pair.server.read(copy)) == (b"the client's", b"the server's")
+    assert set(pair.server.tree()) == {*"abcdefgh", copy}
+
+
 async def test_while_connected_what_is_ignored_there_is_not_sent_again(
     pair: Pair, picky: ServeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """Names of conflict copies: where the version goes on that does not keep the name."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
 
 from leafsync.engine.core.names import MAX_NAME, collision_key, join, parent
@@ -58,17 +58,26 @@ class Copies:
         """Count those among `names`, all that there are on either side."""
         there = set(names)
         self._taken = {collision_key(name) for name in there}
-        self._counts = Counter(original for name in there if (original := conflict_of(name)) is not None)
+        self._copies: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(there):
+            original = conflict_of(name)
+            if original is not None:
+                self._copies[original].append(name)
+
+    def names(self, copy: str) -> list[str]:
+        """Return the names of the copies that there are of the file of which `copy` is to be one."""
+        return self._copies.get(_original(copy), [])
 
     def full(self, copy: str) -> bool:
         """Whether the file of which `copy` is to be one has as many as it may."""
-        return self._counts[_original(copy)] >= MAX_COPIES
+        return len(self.names(copy)) >= MAX_COPIES
 
     def add(self, copy: str) -> str:
         """Return the path that `copy` gets, see `free_name`; it counts from now on."""
         free = free_name(copy, self._taken)
-        self._taken.add(collision_key(free.rpartition("/")[2]))
-        self._counts[_original(copy)] += 1
+        name = free.rpartition("/")[2]
+        self._taken.add(collision_key(name))
+        self._copies[_original(copy)].append(name)
         return free
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from leafsync.engine.core.conflicts import MAX_COPIES, Copies, CopyName
 from leafsync.engine.core.draft import Draft
-from leafsync.engine.core.index import Entry, Index, Kind, Problem
+from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
 from leafsync.engine.core.names import collision_key, join, parent
 from leafsync.engine.core.steps import Conflict, Fetch, Link, Move, Touch, Trash
 from leafsync.engine.core.trees import BASE, Listings, Trees
@@ -166,25 +166,48 @@ class Merge:
     def _conflict(self, path: str, local: Entry, remote: Entry) -> After:
         """Keep both of two leaves: one keeps the name, the other goes on as a copy wherever there may be changes."""
         kept = self._kept(local, remote)
-        if any(self._changes) and self._has_room(path, kept):
+        if any(self._changes) and self._has_room(path, kept, local, remote):
+            lost = (local, remote)[1 - kept]
             copy = self._copy(path, kept, local, remote)
-            self.draft.steps[1 - kept].moves.append(Move(path, copy, (local, remote)[1 - kept]))
-            self._put(1 - kept, path, (local, remote)[kept], None)
+            if copy:
+                self.draft.steps[1 - kept].moves.append(Move(path, copy, lost))
+            self._put(1 - kept, path, (local, remote)[kept], None if copy else lost)
         return After(local=True, remote=True)
 
     def _copy(self, path: str, kept: int, local: Entry, remote: Entry) -> str:
-        """Note a conflict, bring the version that loses its name to the side that keeps it, and return its new path."""
+        """Note a conflict, bring the version that loses its name to the side that keeps it, and return its new path.
+
+        Returns "" when that side has it as a copy already, which comes to the other side like any new file, or cannot:
+        an earlier pass did not come to its end, or the other side ignores the name of the copy.
+        """
         lost = (local, remote)[1 - kept]
-        copy = self._copies_of(path).add(self._copy_name(path, SIDES[1 - kept]))
+        earlier = self._earlier_copy(path, kept, lost)
+        copy = earlier or self._copies_of(path).add(self._copy_name(path, SIDES[1 - kept]))
         self.draft.conflicts.append(Conflict(path, copy, SIDES[kept], local, remote))
+        if earlier:
+            return ""
         if self._changes[kept]:
             named = msgspec.structs.replace(lost, name=copy.rpartition("/")[2])
             self._put(kept, copy, named, None, path if kept == LOCAL else "")
         return copy
 
-    def _has_room(self, path: str, kept: int) -> bool:
-        """Whether one more conflict copy of `path` may be made; if not, both versions stay where they are."""
-        room = not self._copies_of(path).full(self._copy_name(path, SIDES[1 - kept]))
+    def _earlier_copy(self, path: str, kept: int, lost: Entry) -> str:
+        """Return the conflict copy by which the side that keeps its version of `path` has the `lost` one too, or "".
+
+        One that the other side has deleted since does not count: it is about to go.
+        """
+        above = parent(path)
+        for name in self._copies_of(path).names(self._copy_name(path, SIDES[1 - kept])):
+            mine, other = (find(self.trees.listed(side, above), name) for side in (kept, 1 - kept))
+            new = find(self.trees.children(BASE, above), name) is None
+            if mine is not None and _alike(mine, lost) and (new if other is None else _alike(other, lost)):
+                return join(above, name)
+        return ""
+
+    def _has_room(self, path: str, kept: int, local: Entry, remote: Entry) -> bool:
+        """Whether a conflict copy of `path` may be made if one has to be; if not, both versions stay where they are."""
+        full = self._copies_of(path).full(self._copy_name(path, SIDES[1 - kept]))
+        room = not full or bool(self._earlier_copy(path, kept, (local, remote)[1 - kept]))
         if not room:
             reason = f"both sides changed it, but it has {MAX_COPIES} conflict copies: decide those first"
             self.draft.problems.append(Problem(path, reason))
@@ -245,12 +268,12 @@ class Merge:
             self.draft.steps[owner].clearings.extend([*inner.steps[owner].deletes, Trash(path, directory)])
             self._put(owner, path, leaf, None)
             return After(local=True, remote=True)
-        if comes and leaf_stays and not self._has_room(path, owner):
+        if comes and leaf_stays and not self._has_room(path, owner, local, remote):
             return After(local=True, remote=True)
         self.draft.add(inner)
         if comes:
-            if leaf_stays:
-                copy = self._copy(path, owner, local, remote)
+            copy = self._copy(path, owner, local, remote) if leaf_stays else ""
+            if copy:
                 self.draft.steps[other].asides.append(Move(path, copy, leaf))
             else:
                 self.draft.steps[other].clearings.append(Trash(path, leaf))
@@ -262,7 +285,7 @@ class Merge:
         if self._changes[1 - owner] or self._mirror or self._holds_apart(owner, path):
             self.draft.problems.append(Problem(path, "the directory in the way holds entries that are not synced"))
             return
-        if not self._has_room(path, 1 - owner):
+        if not self._has_room(path, 1 - owner, local, remote):
             return
         copy = self._copy(path, 1 - owner, local, remote)
         self.draft.steps[owner].moves.append(Move(path, copy, (local, remote)[owner]))
@@ -334,6 +357,10 @@ def _present(now: Pair) -> After:
 
 def _is_directory(entry: Entry | None) -> bool:
     return entry is not None and entry.kind is Kind.DIRECTORY
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    return one.kind is other.kind is not Kind.DIRECTORY and one.same_content(other)
 
 
 def _leaf_of(entry: Entry | None) -> Entry | None:

@@ -68,37 +68,38 @@ class Outcome:
     refusals: Sequence[Refusal]
 
     @property
+    def done_there(self) -> Steps:
+        """What was done on the other side. A refusal without a path is one of everything."""
+        refused = {refusal.path for refusal in self.refusals}
+        return Steps(held=self.plan.remote.held) if "" in refused else self.plan.remote.without(refused)
+
+    @property
     def ignored(self) -> set[str]:
         """The paths that the other side ignores."""
         return {refusal.path for refusal in self.refusals if refusal.kind is RefusalKind.IGNORED}
 
     @property
-    def renamed(self) -> list[Move]:
-        """What was renamed here to names that the other side ignores."""
-        there = self.plan.remote
-        targets = self.ignored - {conflict.copy for conflict in self.plan.conflicts}
-        return [move for move in (*there.asides, *there.moves) if move.target in targets]
+    def unnamed(self) -> list[Move]:
+        """The renames to names that the other side ignores."""
+        ignored = self.ignored
+        return [move for move in (*self.plan.remote.asides, *self.plan.remote.moves) if move.target in ignored]
 
-    def settle(self, progress: Progress) -> None:
-        """Count the files that were to go to the other side."""
-        fetches, ignored = self.plan.remote.fetches, self.ignored
-        left = [fetch for fetch in fetches if fetch.path in ignored]
-        progress.expect(-len(left), -_size(left))
-        if fetches:
-            progress.settle(len(fetches) - len(left), _size(fetches) - _size(left))
-
-    def followed_by(self, again: Steps, refusals: Sequence[Refusal]) -> "Outcome":
-        """Return this outcome with the deletes of `again` in the place of those that were planned before."""
-        there, due = self.plan.remote, {trash.path for trash in (*again.deletes, *again.held)}
-        remote = replace(
-            there,
-            deletes=[*(trash for trash in there.deletes if trash.path not in due), *again.deletes],
-            held=again.held,
-        )
+    def followed_by(self, again: Plan, refusals: Sequence[Refusal]) -> "Outcome":
+        """Return what came of this plan and then of `again` on the other side, where all that was refused is in it."""
+        there = self.done_there
+        there.extend(replace(again.remote, held=[]))
+        there.held = again.remote.held
+        known = {conflict.path for conflict in self.plan.conflicts}
+        copies = {conflict.copy for conflict in self.plan.conflicts}
         said = "renamed from {}, but ignored on the other side: there it counts as deleted"
-        notes = [(move.target, said.format(move.source)) for move in self.renamed]
-        plan = replace(self.plan, remote=remote, notes=[*self.plan.notes, *notes])
-        return Outcome(plan, [*(refusal for refusal in self.refusals if refusal.path not in due), *refusals])
+        notes = [(move.target, said.format(move.source)) for move in self.unnamed if move.target not in copies]
+        plan = replace(
+            self.plan,
+            remote=there,
+            conflicts=[*self.plan.conflicts, *(new for new in again.conflicts if new.path not in known)],
+            notes=[*self.plan.notes, *notes],
+        )
+        return Outcome(plan, refusals)
 
 
 class Passes:
@@ -195,11 +196,11 @@ class Passes:
             return _planned(plan, dry_run=self._options.dry_run)
         progress.expect(len(plan.remote.fetches), _size(plan.remote.fetches))
         application, outcome = await self._carry_out(plan, sides, progress, now)
-        outcome.settle(progress)
         sides = await self._look(_known(base) | sides.known, progress, fresh=False)
-        if outcome.renamed:
-            outcome = await self._drop_old_names(base, sides, outcome, progress, now)
+        if outcome.unnamed:
+            outcome = await self._try_again(base, sides, outcome, progress, now)
             sides = await self._look(_known(base) | sides.known, progress, fresh=False)
+        _settle(progress, plan, outcome)
         await self._agree(base, sides)
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
@@ -248,28 +249,29 @@ class Passes:
             async with share.changing:
                 await application.carry_out(plan.local)
             local = (await share.scan(fresh=False)).index.only(options.file)
-        refusals: list[Refusal] = []
-        if not plan.remote.empty:
-            self._on_state(PassState.SENDING, progress)
-            offer = Offer(share, local)
-            refusals = await self._client.change(plan.remote, lambda: offer, progress)
-            self._ignored_there.learn(plan.remote, refusals, sides.listings)
-        return application, Outcome(plan, refusals)
+        return application, Outcome(plan, await self._change_there(plan, sides, local, progress))
 
-    async def _drop_old_names(
+    async def _change_there(self, plan: Plan, sides: Sides, local: Index, progress: Progress) -> list[Refusal]:
+        """Have the other side changed, which takes content of `local`; return what it did not do."""
+        if plan.remote.empty:
+            return []
+        self._on_state(PassState.SENDING, progress)
+        offer = Offer(self._share, local)
+        refusals = await self._client.change(plan.remote, lambda: offer, progress)
+        self._ignored_there.learn(plan.remote, refusals, sides.listings)
+        return refusals
+
+    async def _try_again(
         self, base: Index | None, sides: Sides, before: Outcome, progress: Progress, now: datetime
     ) -> Outcome:
-        """Have what was renamed here, to names that the other side ignores, deleted there: its old name is gone.
+        """Have done on the other side what is due there since it is known which names it ignores.
 
-        What it ignores is known since it refused, so its deletes are planned anew. Returns what came of both plans.
+        What was renamed to such a name has gone from its old one, and a conflict copy of such a name is here alone.
+        Returns what came of both plans.
         """
-        again = (await self._share.workers.run(self._plan, base, sides, now)).remote
-        await self._base.hold(replace(self._base.held, remote=frozenset(trash.path for trash in again.held)))
-        refusals: list[Refusal] = []
-        if again.deletes:
-            offer = Offer(self._share, sides.local)
-            refusals = await self._client.change(Steps(deletes=again.deletes), lambda: offer, progress)
-        return before.followed_by(again, refusals)
+        again = await self._share.workers.run(self._plan, base, sides, now)
+        await self._base.hold(replace(self._base.held, remote=again.held.remote))
+        return before.followed_by(again, await self._change_there(again, sides, sides.local, progress))
 
     # Agreeing
 
@@ -286,6 +288,15 @@ class Passes:
 
 def _size(fetches: Sequence[Fetch]) -> int:
     return sum(fetch.entry.size for fetch in fetches)
+
+
+def _settle(progress: Progress, plan: Plan, outcome: Outcome) -> None:
+    """Count the files that went to the other side instead of those that `plan` meant to send: not what is ignored."""
+    ignored = outcome.ignored
+    meant, went = plan.remote.fetches, [fetch for fetch in outcome.plan.remote.fetches if fetch.path not in ignored]
+    if meant or went:
+        progress.expect(len(went) - len(meant), _size(went) - _size(meant))
+        progress.settle(len(went), _size(went))
 
 
 def _known(base: Index | None) -> Known:
@@ -319,12 +330,9 @@ def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
 
 def _summary(outcome: Outcome, application: Application) -> PassSummary:
     """Say what was done: here by the record of it, on the other side by what it did not refuse."""
-    plan, refusals, ignored = outcome.plan, outcome.refusals, outcome.ignored
-    refused = {refusal.path for refusal in refusals}
-    there = Steps() if "" in refused else plan.remote
-    failed = [(refusal.path, refusal.reason) for refusal in refusals if refusal.path not in ignored]
-    rest = [*there.directories, *(touch.path for touch in there.touches)]
-    remarks = _remarks(plan)
+    there, ignored = outcome.done_there, outcome.ignored
+    failed = [(refusal.path, refusal.reason) for refusal in outcome.refusals if refusal.path not in ignored]
+    remarks = _remarks(outcome.plan)
     return replace(
         remarks,
         directories=len(application.paths(ActionKind.MADE)),
@@ -333,10 +341,10 @@ def _summary(outcome: Outcome, application: Application) -> PassSummary:
         trashed=application.paths(ActionKind.TRASHED),
         moved=tuple((action.source, action.path) for action in application.done if action.kind is ActionKind.MOVED),
         fetched=application.paths(ActionKind.CREATED, ActionKind.REPLACED),
-        sent=tuple(path for path in there.brought if path not in refused),
-        remote_trashed=tuple(path for path in there.discarded if path not in refused),
-        remote_moved=tuple(move for move in there.renamed if move[1] not in refused),
-        remote_changes=sum(path not in refused for path in rest),
+        sent=tuple(there.brought),
+        remote_trashed=tuple(there.discarded),
+        remote_moved=tuple(there.renamed),
+        remote_changes=len(there.directories) + len(there.touches),
         problems=(
             *remarks.problems,
             *((problem.path, problem.reason) for problem in application.problems),
