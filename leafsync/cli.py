@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from leafsync import __version__
+from leafsync.commands.sync import app
 from leafsync.diagnostics import BROKEN_PIPE, Diagnostics, logging_to, root_cause, sentence_of
 from leafsync.errors import ExitCode
 from leafsync.output import Output
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None, *, make_engine: EngineFactory = make
     """Run `leafsync` with these arguments (the process's own by default) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     diagnostics, output = Diagnostics(sys.stderr, os.environ), Output(sys.stdout)
-    session = Session(arguments, find_paths(os.environ), output, diagnostics, make_engine)
+    session = Session(arguments, find_paths(os.environ), output, diagnostics, make_engine, _interactive())
     try:
         code = _command(session)
     except HelpAsked as asked:
@@ -52,11 +53,21 @@ def _command(session: Session) -> int:
         session.output.line(f"leafsync {__version__}")
         return ExitCode.DONE
     if arguments.run is None:
+        if session.interactive:
+            return app(arguments, session)
         session.diagnostics.say(parser.format_help().rstrip())
         return ExitCode.USAGE
     with logging_to(session.diagnostics):
         code: int = arguments.run(arguments, session)
     return code
+
+
+def _interactive() -> bool:
+    """Whether somebody sits at a terminal that the app can use."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return (
+        all(stream is not None and stream.isatty() for stream in streams) and os.environ.get("TERM", "dumb") != "dumb"
+    )
 
 
 def _stdout_failed(error: OSError, diagnostics: Diagnostics) -> int:

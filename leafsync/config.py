@@ -3,7 +3,8 @@
 import os
 import tomllib
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from leafsync.engine.core.options import DEFAULT_STREAMS, MAX_STREAMS
 from leafsync.errors import ConfigMalformed, UsageError
 
 MAX_CONFIG = 64 * 1024
-"""Bytes of config.toml read at most: it has four keys, and a wrong link must not fill the memory."""
+"""Bytes of config.toml read at most: it has few keys, and a wrong link must not fill the memory."""
 
 MAX_HOST_NAME = 64
 """Characters of the host name that become the device name: the most a device name may have."""
@@ -32,6 +33,10 @@ class Config:
     streams: int = DEFAULT_STREAMS
     rate_mbps: float | None = None
     """Megabits per second in each direction, None for no limit."""
+    theme: str = ""
+    """Of the app; "" for the one that was chosen there last."""
+    keymap: Mapping[str, str] = field(default_factory=dict)
+    """Keys of the app by the id of what they do."""
 
 
 def load_config(path: Path, host_name: str | None = None) -> Config:
@@ -41,7 +46,14 @@ def load_config(path: Path, host_name: str | None = None) -> Config:
         ConfigMalformed: it cannot be read, is not TOML, or has an unknown key or a bad value. The file is left alone.
     """
     document = _read(path)
-    readers = {"name": _name, "port": _port, "streams": _streams, "rate_mbps": _rate}
+    readers = {
+        "name": _name,
+        "port": _port,
+        "streams": _streams,
+        "rate_mbps": _rate,
+        "theme": _theme,
+        "keymap": _keymap,
+    }
     unknown = sorted(document.keys() - readers.keys())
     if unknown:
         known = ", ".join(readers)
@@ -107,6 +119,26 @@ def _streams(value: object) -> int:
 def _whole(value: object, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"it must be a whole number from {low} to {high}")
+    return value
+
+
+def _theme(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be a string, like leafsync-dark or ansi-dark")
+    return value
+
+
+def _keymap(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError("it must be a table, like [keymap]")
+    # Here for the same reason: what has no keymap does not pay for it.
+    from leafsync.actions import keymap_problem
+
+    for action, keys in value.items():
+        if not isinstance(keys, str):
+            raise ValueError(f"'{action}' must be a string of keys, like \"f2,ctrl+s\"")
+        if problem := keymap_problem(action, keys):
+            raise ValueError(problem)
     return value
 
 

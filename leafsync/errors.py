@@ -10,7 +10,7 @@
     │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled, StreamReset,
     │       StreamStopped, FolderUnready
     ├── TrustRefused                   5  one side does not accept the other
-    │   └── PeerUnknown, PeerChanged, FingerprintMismatch, RefusedByPeer, SelfConnection
+    │   └── PeerUnknown, PeerChanged, FingerprintMismatch, RefusedByPeer, TrustWithdrawn, SelfConnection
     ├── Busy                           6  something of ours is taken
     │   └── PortInUse, FolderInUse
     ├── IntegrityFailed                7  what arrived is not what it claims to be
@@ -206,6 +206,10 @@ class FingerprintMismatch(TrustRefused):
 
 class RefusedByPeer(TrustRefused):
     """{address} does not trust this device. Run there: leafsync trust add {fingerprint}"""
+
+
+class TrustWithdrawn(TrustRefused):
+    """{name} at {address} is not trusted any more, so the connection was closed."""
 
 
 class SelfConnection(TrustRefused):

@@ -301,7 +301,9 @@ def _state_text(job: ConnectStatus) -> str:
         PassState.SENDING: "sending",
         PassState.IN_SYNC: f"in sync with {address}",
         PassState.RECONNECTING: f"connecting to {address} again in {job.retry_in:.0f} s",
-        PassState.STOPPED: "stopped",
+        PassState.ASKING: f"{address} shows a fingerprint that nobody has confirmed yet",
+        PassState.AWAITING: f"waiting for {address} to accept this device",
+        PassState.PAUSED: "paused",
     }
     text = texts[job.state]
     return f"{text}: {reason}" if reason else text

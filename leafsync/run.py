@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from leafsync.config import Config
@@ -18,10 +18,10 @@ from leafsync.engine.core.options import ConnectOptions, ServeOptions
 from leafsync.engine.core.status import PassSummary, Snapshot
 from leafsync.errors import ExitCode
 from leafsync.instances import Instance
+from leafsync.keeper import Keeper, utc_now
 from leafsync.output import Output
 from leafsync.paths import Paths
 from leafsync.progress import ARROWS, Progress
-from leafsync.standing import Standing
 from leafsync.summary import Hints, command_line, summary_lines
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ EngineFactory = Callable[[Paths, str, Callable[[Event], None]], Engine]
 
 
 def make_engine(paths: Paths, name: str, on_event: Callable[[Event], None]) -> Engine:
-    """Make the real engine."""
+    """Make the real engine, for a run with nobody to ask."""
     from leafsync import engine
 
     config = engine.EngineConfig(paths.identity, paths.trust, paths.state, device_name=name)
@@ -87,6 +87,8 @@ class Session:
     output: Output
     diagnostics: Diagnostics
     make_engine: EngineFactory
+    interactive: bool = False
+    """Whether somebody sits at a terminal that the app can use."""
 
 
 class Front:
@@ -99,7 +101,7 @@ class Front:
         *,
         folder: str = "",
         instance: Instance | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """`clock` gives seconds, `now` the time of day; `folder` is the job's, as the user named it."""
         self.output = session.output
@@ -107,16 +109,12 @@ class Front:
         self.summary: PassSummary | None = None
         """What the last finished pass did."""
         self._clock = clock
-        self._now = now
         self._hints = _hints(session.arguments, folder)
         self._narrator = Narrator(session.diagnostics, hints=self._hints)
         self._progress = Progress()
-        self._instance = instance
-        self._standing = Standing(_moment(now()))
-        self._state: dict[str, Any] | None = None
-        self._kept: dict[str, Any] | None = None
+        self._keeper = Keeper(instance, clock, now)
         self._live = session.diagnostics.live and session.diagnostics.narrating
-        self._next = self._next_state = clock()
+        self._next = clock()
 
     @property
     def period(self) -> float:
@@ -126,15 +124,13 @@ class Front:
     @property
     def pending(self) -> bool:
         """Whether `flush` has something to do."""
-        return self.output.pending or self.diagnostics.pending or self._state is not None
+        return self.output.pending or self.diagnostics.pending or self._keeper.pending
 
     def flush(self) -> None:
         """Write what was told. Blocks as long as the readers do."""
         self.diagnostics.flush()
         self.output.flush()
-        state, self._state = self._state, None
-        if state is not None and self._instance is not None:
-            self._instance.write(state)
+        self._keeper.flush()
 
     def event(self, event: Event) -> None:
         """Tell an event."""
@@ -148,7 +144,7 @@ class Front:
     def finished(self, job: int, summary: PassSummary) -> None:
         """Tell what a pass did."""
         self.summary = summary
-        self._standing.finished(job, summary, _moment(self._now()))
+        self._keeper.finished(job, summary)
         if self.output.json:
             self.output.summary(job, summary)
         elif summary.planned:
@@ -172,20 +168,7 @@ class Front:
             self.diagnostics.draw(self._progress.area(self.diagnostics.screen()))
         else:
             self._narrator.progress(self._progress.lines())
-        if self._instance is not None and now >= self._next_state:
-            self._keep_state(snapshot, now)
-
-    def _keep_state(self, snapshot: Snapshot, now: float) -> None:
-        """Have the state written for other processes, if something has changed."""
-        state = self._standing.state(snapshot, self._progress)
-        if state["jobs"]:
-            self._next_state = now + LINE_PERIOD
-            if state != self._kept:
-                self._kept = self._state = state
-
-
-def _moment(now: datetime) -> str:
-    return now.isoformat(timespec="seconds").replace("+00:00", "Z")
+        self._keeper.take(snapshot, self._progress)
 
 
 def _hints(arguments: Sequence[str], folder: str) -> Hints:

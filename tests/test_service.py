@@ -9,8 +9,7 @@ import pytest
 from leafsync.engine.core.address import Address
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
 from leafsync.engine.service import Engine, EngineConfig
-from leafsync.engine.sync import jobs
-from leafsync.engine.sync.jobs import Job, ServeJob
+from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import (
     AddressUnusable,
     FolderInUse,
@@ -153,7 +152,7 @@ async def test_jobs_share_a_folder_until_the_last_has_ended(home: Path, folder: 
     """By whatever path: a symlink leads to the same folder."""
     (tmp_path / "link").symlink_to(folder)
     async with Engine(config(home)) as engine:
-        jobs_of_it: list[Job] = [
+        jobs_of_it = [
             await engine.serve(serving(folder)),
             await engine.serve(serving(tmp_path / "link")),
             await engine.connect(connecting(folder)),
@@ -188,7 +187,7 @@ async def test_serving_that_is_cancelled_leaves_nothing(
         reached.set()
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(jobs, "listen", never)
+    monkeypatch.setattr("leafsync.engine.sync.serving.listen", never)
     async with Engine(config(home)) as engine:
         beginning = asyncio.create_task(engine.serve(serving(folder)))
         await reached.wait()

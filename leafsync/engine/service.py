@@ -9,15 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from leafsync.engine.core.events import Event
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
 from leafsync.engine.core.status import Snapshot
+from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.net.identity import Identity, load_or_create_identity
 from leafsync.engine.net.trust import TrustStore
-from leafsync.engine.sync.jobs import ConnectJob, Context, Job, ServeJob
+from leafsync.engine.sync.connecting import ConnectJob
+from leafsync.engine.sync.jobs import Ask, Context, Job
+from leafsync.engine.sync.records import Records
+from leafsync.engine.sync.serving import ServeJob
 from leafsync.engine.sync.share import Share, Workers
+
+T = TypeVar("T")
+J = TypeVar("J", bound=Job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,8 @@ class EngineConfig:
     """Records of folders are kept below `folders/` of it."""
     device_name: str
     """What this device calls itself to others."""
+    keep_transfers: int = 0
+    """Transfers of each job that are kept beside those under way: waiting, done and failed ones, for a list."""
 
 
 def ignore_event(_event: Event) -> None:
@@ -46,15 +55,20 @@ class Engine:
     trust: TrustStore
     """The trusted devices, once entered."""
 
-    def __init__(self, config: EngineConfig, *, on_event: Callable[[Event], None] = ignore_event) -> None:
-        """Prepare an engine; `on_event` is called on the loop and must not block."""
+    def __init__(
+        self, config: EngineConfig, *, on_event: Callable[[Event], None] = ignore_event, ask: Ask | None = None
+    ) -> None:
+        """Prepare an engine; `on_event` is called on the loop and must not block. `ask` has a person decide about
+        devices that nobody has confirmed yet; without it they are refused.
+        """
         self._config = config
+        self._ask = ask
         self._on_event = on_event
         self._workers = Workers()
         self._shares: dict[str, tuple[Share, int]] = {}
         self._opening = asyncio.Lock()
         self._jobs: dict[int, Job] = {}
-        self._last_id = 0
+        self._last_id = self._last_change = 0
 
     async def __aenter__(self) -> Self:
         """Load the identity (made at first use) and the trust store.
@@ -74,14 +88,14 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop every job and release folders, ports and threads."""
-        for job in list(self._jobs.values()):
-            await job.stop()
+        for job_id in list(self._jobs):
+            await self.stop(job_id)
         for share, _users in list(self._shares.values()):
             await share.close()
         self._shares.clear()
         await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
 
-    async def serve(self, options: ServeOptions) -> Job:
+    async def serve(self, options: ServeOptions) -> ServeJob:
         """Serve a folder; returns once it is listened for.
 
         Raises UsageError, FolderInUse or PortInUse.
@@ -89,7 +103,7 @@ class Engine:
         share = await self._take(options.folder, force=options.force, reset=options.reset)
         return await self._begin(ServeJob(self._context(share), options), share)
 
-    async def connect(self, options: ConnectOptions) -> Job:
+    async def connect(self, options: ConnectOptions) -> ConnectJob:
         """Begin to keep a folder like another device's; returns once the folder is open.
 
         Raises UsageError or FolderInUse. What comes later is raised by the job's `wait`.
@@ -97,17 +111,44 @@ class Engine:
         share = await self._take(options.folder, force=options.force, reset=options.reset)
         return await self._begin(ConnectJob(self._context(share), options), share)
 
+    async def stop(self, job_id: int) -> None:
+        """End a job cleanly and forget it; one that is not there any more is none the worse."""
+        job = self._jobs.get(job_id)
+        if job is not None:
+            await job.stop()
+            self._jobs.pop(job_id, None)
+            self._last_change += job.version + 1
+
+    def job(self, job_id: int) -> Job | None:
+        """Return a job that was not stopped yet."""
+        return self._jobs.get(job_id)
+
+    async def with_trust(self, call: Callable[[TrustStore], T]) -> T:
+        """Run `call` on the trust store off the loop; raises what it raises. Jobs heed a change within a second."""
+        return await self._workers.run(call, self.trust)
+
+    async def with_records(self, folder: str, call: Callable[[Records], T]) -> T:
+        """Run `call` on the history and conflict copies of a folder off the loop; raises what it raises, and as
+        `Records.open`.
+        """
+        return await self._workers.run(self._with_records, folder, call)
+
+    def _with_records(self, folder: str, call: Callable[[Records], T]) -> T:
+        with Records.open(folder, self._config.state_dir, force=True) as records:
+            return call(records)
+
     def snapshot(self) -> Snapshot:
         """Return what all jobs do now."""
         jobs = list(self._jobs.values())
         return Snapshot(
-            version=sum(job.version for job in jobs) + self._last_id,
+            version=sum(job.version for job in jobs) + self._last_change,
             serving=tuple(job.status() for job in jobs if isinstance(job, ServeJob)),
             connecting=tuple(job.status() for job in jobs if isinstance(job, ConnectJob)),
         )
 
     def _context(self, share: Share) -> Context:
         self._last_id += 1
+        self._last_change += 1
         return Context(
             id=self._last_id,
             share=share,
@@ -116,9 +157,11 @@ class Engine:
             device_name=self._config.device_name,
             on_event=self._on_event,
             release=self._give_back,
+            transfers=TransferLog(self._config.keep_transfers),
+            ask=self._ask,
         )
 
-    async def _begin(self, job: Job, share: Share) -> Job:
+    async def _begin(self, job: J, share: Share) -> J:
         """Start a job; one that cannot gives its folder back."""
         try:
             await job.start()

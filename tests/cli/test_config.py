@@ -1,6 +1,8 @@
 """config.toml: defaults, and everything a file can have wrong."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,23 @@ def test_no_file_means_the_defaults(tmp_path: Path) -> None:
 def test_every_key_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, 'name = "Anna\'s laptop"\nport = 5000\nstreams = 8\nrate_mbps = 20\n')
     assert load_config(path) == Config(name="Anna's laptop", port=5000, streams=8, rate_mbps=20.0)
+
+
+def test_theme_and_keys_of_the_app_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, 'theme = "nord"\n[keymap]\n"form.start" = "f9, ctrl+s"\n"app.help" = "?"\n')
+    config = load_config(path, "anna")
+    assert config == Config(name="anna", theme="nord", keymap={"form.start": "f9, ctrl+s", "app.help": "?"})
+    assert (load_config(tmp_path / "none").theme, load_config(tmp_path / "none").keymap) == ("", {})
+
+
+def test_only_a_keymap_costs_the_list_of_actions(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from leafsync.config import load_config;"
+        "load_config(Path(sys.argv[1])); print('leafsync.actions' in sys.modules, 'textual.app' in sys.modules)"
+    )
+    for content, loaded in (("theme = 'x'", "False False"), ("[keymap]\n'app.quit' = 'f10'", "True False")):
+        command = [sys.executable, "-c", script, str(write(tmp_path, content))]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == loaded
 
 
 def test_the_host_name_is_the_default_name(tmp_path: Path) -> None:
@@ -68,6 +87,14 @@ def test_a_host_name_is_cleaned(host: str, name: str) -> None:
         ("rate_mbps = true", "'rate_mbps'"),
         ("rate_mbps = '5'", "'rate_mbps'"),
         ("rate_mbps = 1" + "0" * 400, "'rate_mbps'"),
+        ("theme = 7", "'theme'"),
+        ("keymap = 'f2'", "'keymap' is wrong: it must be a table"),
+        ("[keymap]\n'form.start' = 7", "'form.start' must be a string"),
+        ("[keymap]\n'form.start' = ['f2']", "'form.start' must be a string"),
+        ("[keymap]\n'form.start' = ''", "there is no key ''"),
+        ("[keymap]\n'form.start' = 'crtl+s'", "there is no key 'crtl+s'"),
+        ("[keymap]\n'form.strat' = 'f2'", "nothing is called 'form.strat'"),
+        ("[keymap]\n\"a\\u001b[31m\" = 'f2'", "nothing is called 'a\\x1b[31m'"),
         ("name = 7", "'name'"),
         ("name = ''", "'name'"),
         ("name = ' x'", "'name'"),

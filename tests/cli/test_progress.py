@@ -140,7 +140,7 @@ def test_line_without_a_terminal(progress: Progress) -> None:
         (PassState.COMPARING, "", "comparing with nas\\x1b:1", True),
         (PassState.IN_SYNC, "", "in sync with nas\\x1b:1", False),
         (PassState.RECONNECTING, "gone\x1b", "connecting to nas\\x1b:1 again in 4 s: gone\\x1b", False),
-        (PassState.STOPPED, "", "stopped", False),
+        (PassState.PAUSED, "", "paused", False),
     ],
 )
 def test_other_states_are_a_line(state: PassState, reason: str, text: str, line: bool) -> None:

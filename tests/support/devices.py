@@ -13,7 +13,8 @@ from leafsync.engine.core.options import ConnectOptions, ServeOptions
 from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.core.status import PassSummary
 from leafsync.engine.service import Engine, EngineConfig
-from leafsync.engine.sync.jobs import ConnectJob, ServeJob
+from leafsync.engine.sync.connecting import ConnectJob
+from leafsync.engine.sync.serving import ServeJob
 
 E = TypeVar("E", bound=Event)
 

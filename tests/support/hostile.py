@@ -48,7 +48,8 @@ from leafsync.engine.net.endpoint import Endpoint, connect, listen
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.limits import DEFAULT_LIMITS, Limits
 from leafsync.engine.net.streams import Stream
-from leafsync.engine.sync.jobs import ConnectJob, ServeJob
+from leafsync.engine.sync.connecting import ConnectJob
+from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import LeafSyncError
 from tests.support.devices import Device, connect_options
 

@@ -9,7 +9,7 @@ import pytest
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.net.trust import Permission
-from leafsync.engine.sync import jobs
+from leafsync.engine.sync import connecting
 from leafsync.errors import FolderIdentityLost, FolderUnready
 from tests.support.devices import Device, Pair, until
 
@@ -275,7 +275,7 @@ async def test_an_empty_mount_point_is_not_the_folder(pair: Pair) -> None:
 
 
 async def test_edits_show_on_the_other_side_while_connected(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 60.0)
     fill(pair.server)
     server = await pair.server.serve()
     job = await pair.client.connect(server, mode=Mode.BOTH)

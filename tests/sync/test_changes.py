@@ -30,7 +30,7 @@ from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.trust import Permission
 from leafsync.engine.sync import changes as changes_module, receiver, serve
 from leafsync.engine.sync.changes import ChangeMalformed, Receipt, pages, refusal, to_changes
-from leafsync.engine.sync.jobs import ServeJob
+from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import PeerClosed
 from tests.support.devices import Device, Pair, until
 from tests.support.hostile import HostileClient, Talk, directory_entry, file_entry, link_entry

@@ -28,8 +28,8 @@ from leafsync.engine.core.messages import (
 )
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.limits import MIB, Limits
-from leafsync.engine.sync import jobs, serve
-from leafsync.engine.sync.jobs import ServeJob
+from leafsync.engine.sync import serve, serving
+from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import PeerClosed, RefusedByPeer
 from tests.support.devices import Device, Pair, until
 from tests.support.hostile import HostileClient, Talk, leaves_of, length_prefix, root_of
@@ -301,7 +301,7 @@ async def test_answers_that_are_never_read(
 ) -> None:
     """What waits for the attacker is bounded, and so is the time."""
     limits = Limits(stall_deadline=0.2)
-    monkeypatch.setattr(jobs, "limits_for", lambda _rate: limits)
+    monkeypatch.setattr(serving, "limits_for", lambda _rate: limits)
     device = pair.server
     device.write("big", BIG, mtime=OLD)
     for number in range(100):

@@ -25,7 +25,7 @@ from leafsync.engine.core.messages import (
     Welcome,
 )
 from leafsync.engine.net.limits import Limits
-from leafsync.engine.sync import channel, connect, jobs, receiver
+from leafsync.engine.sync import channel, connect, connecting, receiver
 from leafsync.errors import (
     ConnectionLost,
     LeafSyncError,
@@ -183,7 +183,7 @@ async def test_garbage_where_content_should_be(client: Device, hostile: MakeHost
 
 
 async def test_a_reply_never_asked_for(client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 0.01)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 0.01)
     server = await hostile({"a": b"x"})
 
     async def twice(talk: Talk, request: ListRequest) -> None:
@@ -590,7 +590,7 @@ async def test_an_end_in_the_middle_of_a_file(
 async def test_a_peer_that_is_gone_is_noticed(
     client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "limits_for", lambda _rate: Limits(idle_timeout=0.3, keepalive=0.1))
+    monkeypatch.setattr(connecting, "limits_for", lambda _rate: Limits(idle_timeout=0.3, keepalive=0.1))
     server = await hostile({"a": b"x"})
 
     async def gone(_talk: Talk, _request: object) -> None:

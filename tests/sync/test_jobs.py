@@ -25,9 +25,10 @@ from leafsync.engine.core.options import ServeOptions
 from leafsync.engine.core.status import PassState
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.net.limits import Limits
-from leafsync.engine.sync import jobs
-from leafsync.engine.sync.jobs import SMALLEST_WINDOW, ConnectJob, limits_for
-from leafsync.errors import PeerClosed, PeerUnknown, RefusedByPeer, Unreachable
+from leafsync.engine.sync import connecting, serving
+from leafsync.engine.sync.connecting import ConnectJob
+from leafsync.engine.sync.jobs import SMALLEST_WINDOW, limits_for
+from leafsync.errors import PeerClosed, RefusedByPeer, TrustWithdrawn, Unreachable
 from tests.support.devices import Device, Pair, until
 from tests.support.hostile import HostileServer, Talk, connect_to, pull_from, silence
 from tests.sync.conftest import MakeDevice, MakeHostile
@@ -37,9 +38,9 @@ OLD = 1_700_000_000.0
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "FIRST_RETRY", 0.02)
-    monkeypatch.setattr(jobs, "LAST_RETRY", 0.1)
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 0.02)
+    monkeypatch.setattr(connecting, "FIRST_RETRY", 0.02)
+    monkeypatch.setattr(connecting, "LAST_RETRY", 0.1)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 0.02)
 
 
 # Coming back
@@ -143,13 +144,14 @@ async def test_a_device_removed_here_is_left_for_good(pair: Pair) -> None:
     name = pair.client.seen(DeviceTrusted)[0].name
     pair.client.engine.trust.remove(name)
     async with asyncio.timeout(2):
-        with pytest.raises(PeerUnknown):
+        with pytest.raises(TrustWithdrawn):
             await job.wait()
     assert len(pair.client.seen(DeviceTrusted)) == 1
 
 
 async def test_a_damaged_trust_file_puts_everybody_out(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "TRUST_INTERVAL", 0.02)
+    monkeypatch.setattr(serving, "TRUST_INTERVAL", 0.02)
+    monkeypatch.setattr(connecting, "TRUST_INTERVAL", 0.02)
     server = await pair.server.serve()
     job = await pair.client.connect(server)
     await until(lambda: bool(pair.client.passes()))

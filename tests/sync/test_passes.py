@@ -31,10 +31,10 @@ from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.scan import scan
 from leafsync.engine.net.identity import Identity
-from leafsync.engine.sync import connect, jobs, share as share_module
+from leafsync.engine.sync import connect, connecting, share as share_module
 from leafsync.engine.sync.connect import Client
-from leafsync.engine.sync.jobs import ServeJob
 from leafsync.engine.sync.serve import Session
+from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
 from tests.support.devices import Device, Pair, until
 from tests.support.hostile import HostileClient, HostileServer, Talk, connect_to, file_entry, pull_from, says, silence
@@ -245,7 +245,7 @@ async def test_a_pass_that_was_interrupted_leaves_one_conflict_copy(
 async def test_while_connected_what_is_ignored_there_is_not_sent_again(
     pair: Pair, picky: ServeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 60.0)
     asked: list[ChangeRequest] = []
     answer = Session._change
 
@@ -268,7 +268,7 @@ async def test_while_connected_what_is_ignored_there_is_not_sent_again(
 async def test_what_is_not_ignored_there_any_more_is_sent(
     pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 60.0)
     pair.server.write(".leafsyncignore", "*.log\n", mtime=OLD)
     pair.client.write("new.log", "x", mtime=OLD)
     before = len(pair.client.passes())
@@ -287,7 +287,7 @@ async def test_what_is_not_ignored_there_any_more_is_sent(
 async def test_edits_on_either_side_during_a_pass_are_found_by_the_next(
     pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 60.0)
 
     def edit() -> None:
         pair.client.write("late here", "x", mtime=OLD)
@@ -607,7 +607,7 @@ async def test_hints_are_what_starts_a_pass(
     client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that came before the digest is in it, and starts none."""
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 60.0)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 60.0)
     server: HostileServer = await hostile({"a": b"x"})
     control: list[Talk] = []
     hinted_after: list[bool] = []

@@ -1,6 +1,7 @@
 """Counters of a running pass."""
 
-from leafsync.engine.core.status import Totals, TransferState, TransferStatus
+from leafsync.engine.core.status import Direction, Totals, TransferState, TransferStatus
+from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.sync.progress import Progress
 
 
@@ -15,46 +16,60 @@ class Wire:
 
 
 def test_a_file_from_the_wire_and_from_here() -> None:
-    wire = Wire()
-    progress = Progress(wire)
-    progress.expect(2, 300)
+    wire, log = Wire(), TransferLog()
+    progress = Progress(wire, log, "nas")
+    progress.expect(Direction.IN, [("a", 200), ("b", 100)])
     progress.start("a", 200)
     progress.add("a", 150, fetched=True)
     progress.add("a", 30, fetched=False)
     wire.at = (1160, 510)
-    assert list(progress.transfers) == [TransferStatus("a", 200, 180, TransferState.ACTIVE)]
+    assert list(log.active) == [TransferStatus("a", 200, 180, TransferState.ACTIVE, "", Direction.IN, "nas")]
     assert progress.totals == Totals(2, 0, 300, 180, fetched=150, reused=30, wire_in=160, wire_out=10)
     progress.add("a", 20, fetched=True)
-    progress.finish("a", done=True)
-    assert len(progress.transfers) == 0
+    progress.finish("a")
+    assert not log.active
     assert (progress.totals.files_done, progress.totals.bytes_done) == (1, 200)
 
 
 def test_a_file_that_failed_is_not_done() -> None:
-    progress = Progress(Wire())
-    progress.expect(1, 100)
+    log = TransferLog(keep=10)
+    progress = Progress(Wire(), log)
+    progress.expect(Direction.IN, [("a", 100)])
     progress.start("a", 100)
     progress.add("a", 60, fetched=True)
-    progress.finish("a", done=False)
+    progress.finish("a", "it is gone")
     assert (progress.totals.files_done, progress.totals.bytes_done, progress.totals.fetched) == (0, 0, 60)
+    assert log.since(0, 0).rows == (TransferStatus("a", 100, 60, TransferState.FAILED, "it is gone"),)
 
 
 def test_an_empty_file_is_never_started() -> None:
-    progress = Progress(Wire())
-    progress.expect(1, 0)
-    progress.finish("empty", done=True)
+    log = TransferLog(keep=10)
+    progress = Progress(Wire(), log)
+    progress.expect(Direction.IN, [("empty", 0)])
+    progress.finish("empty")
     assert progress.totals.files_done == 1
+    assert [row.state for row in log.since(0, 0).rows] == [TransferState.DONE]
 
 
-def test_every_change_shows_in_the_version() -> None:
-    progress = Progress(Wire())
-    versions = [progress.version]
-    progress.expect(1, 10)
-    versions.append(progress.version)
-    progress.start("a", 10)
-    versions.append(progress.version)
-    progress.add("a", 10, fetched=True)
-    versions.append(progress.version)
-    progress.finish("a", done=True)
-    versions.append(progress.version)
-    assert versions == sorted(set(versions))
+def test_a_file_sent_in_part_is_done_when_all_that_was_asked_for_went() -> None:
+    log = TransferLog(keep=10)
+    progress = Progress(Wire(), log)
+    progress.expect(Direction.OUT, [("a", 100)])
+    progress.send("a", 100, 40)
+    assert [(row.done, row.state) for row in log.active] == [(40, TransferState.ACTIVE)]
+    progress.finish_sending("a")
+    progress.settle(1, 100)
+    assert [(row.done, row.state) for row in log.since(0, 0).rows] == [(100, TransferState.DONE)]
+    assert progress.totals == Totals(1, 1, 100, 100, sent=40)
+
+
+def test_what_is_interrupted_has_failed() -> None:
+    log = TransferLog(keep=10)
+    progress = Progress(Wire(), log)
+    progress.expect(Direction.IN, [("a", 100), ("b", 100)])
+    progress.start("a", 100)
+    progress.close("the pass was interrupted")
+    assert {row.path: (row.state, row.error) for row in log.since(0, 0).rows} == {
+        "a": (TransferState.FAILED, "the pass was interrupted"),
+        "b": (TransferState.FAILED, "the pass was interrupted"),
+    }

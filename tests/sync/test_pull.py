@@ -10,7 +10,7 @@ import pytest
 from leafsync.engine.core.events import PeerRefused
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.status import PassSummary
-from leafsync.engine.sync import jobs
+from leafsync.engine.sync import connecting, serving
 from leafsync.errors import FolderInUse, PeerChanged, PeerUnknown, RefusedByPeer
 from tests.support.devices import Device, Pair, until
 
@@ -53,7 +53,7 @@ async def test_the_copy_is_the_same_in_every_way(pair: Pair) -> None:
 
 
 async def test_nothing_changed_is_one_round_trip(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PASS_INTERVAL", 0.01)
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 0.01)
     fill(pair.server)
     job = await pair.client.connect(await pair.server.serve())
     summaries = await passes(pair.client, 3)
@@ -336,7 +336,8 @@ async def test_accept_first_pins_both_sides_once(pair: Pair) -> None:
 
 
 async def test_a_removed_device_is_disconnected(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "TRUST_INTERVAL", 0.01)
+    monkeypatch.setattr(serving, "TRUST_INTERVAL", 0.01)
+    monkeypatch.setattr(connecting, "TRUST_INTERVAL", 0.01)
     server = await pair.server.serve()
     job = await pair.client.connect(server)
     await passes(pair.client, 1)

@@ -11,7 +11,7 @@ from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import FetchItem
 from leafsync.engine.disk.store import Store
 from leafsync.engine.sync import sender
-from leafsync.engine.sync.jobs import ServeJob
+from leafsync.engine.sync.serving import ServeJob
 from tests.support.devices import Pair
 
 OLD = 1_700_000_000.0

@@ -5,7 +5,7 @@ Texts that came from a peer are raw: whoever shows them escapes them.
 
 from dataclasses import dataclass
 
-from leafsync.engine.core.status import PassSummary
+from leafsync.engine.core.status import Direction, PassSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,19 @@ class DeviceTrusted(Event):
     name: str
     address: str
     confirmed: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustQuestion:
+    """Asked of a person before a device is trusted. What the device says of itself is not known before that."""
+
+    job: int
+    fingerprint: str
+    address: str
+    folder: str
+    """The job's folder here."""
+    direction: Direction
+    """IN: the device wants to connect to this one; OUT: it answers at the address that was named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ No keys and nothing secret is ever in here. Texts that came from a peer are raw:
 import enum
 from dataclasses import dataclass, field
 
+from leafsync.engine.core.reconcile import Mode
+
 
 class TransferState(enum.StrEnum):
     """Where one file's bytes are."""
@@ -16,9 +18,16 @@ class TransferState(enum.StrEnum):
     FAILED = "failed"
 
 
+class Direction(enum.StrEnum):
+    """Which way content goes, as seen from this device."""
+
+    IN = "in"
+    OUT = "out"
+
+
 @dataclass(frozen=True, slots=True)
 class TransferStatus:
-    """One file on its way."""
+    """One file on its way, or one that waits, has moved or has failed."""
 
     path: str
     size: int
@@ -27,6 +36,9 @@ class TransferStatus:
     """Bytes that are there and verified, wherever they came from."""
     state: TransferState
     error: str = ""
+    direction: Direction = Direction.IN
+    peer: str = ""
+    """The name of the other device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +68,15 @@ class PassState(enum.StrEnum):
     """What a connecting job does now."""
 
     CONNECTING = "connecting"
+    ASKING = "asking you about the other device"
+    AWAITING = "waiting to be accepted there"
     SCANNING = "scanning"
     COMPARING = "comparing"
     TRANSFERRING = "transferring"
     SENDING = "sending"
     IN_SYNC = "in sync"
     RECONNECTING = "reconnecting"
-    STOPPED = "stopped"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +101,9 @@ class ServeStatus:
     port: int
     addresses: tuple[str, ...]
     read_only: bool
+    file: str = ""
+    """The path that is offered alone, "" for all of the folder."""
+    paused: bool = False
     peers: tuple[PeerStatus, ...] = ()
     files: int = 0
     bytes: int = 0
@@ -101,6 +118,9 @@ class ConnectStatus:
     folder: str
     address: str
     state: PassState
+    mode: Mode = Mode.BOTH
+    file: str = ""
+    """The path that is kept the same alone, "" for all of the folder."""
     reason: str = ""
     """Why, in words, where the state alone does not say it."""
     peer: PeerStatus | None = None

@@ -81,6 +81,10 @@ class Connection:
         self.datagrams_received = 0
         self.batches_received = 0
 
+    def wire(self) -> tuple[int, int]:
+        """Return the bytes received and sent so far: UDP payload."""
+        return self.bytes_received, self.bytes_sent
+
     def __repr__(self) -> str:
         return f"<Connection with {self._address}{' (over)' if self._over else ''}>"
 

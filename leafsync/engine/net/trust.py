@@ -188,6 +188,21 @@ class TrustStore:
                 _give_address(devices, fingerprint, address)
         return self._devices[fingerprint]
 
+    def change(self, text: str, *, name: str | None = None, permission: Permission | None = None) -> Device:
+        """Change the name or the permission of the device `find` finds; what is None stays.
+
+        Raises:
+            DeviceUnknown, DeviceAmbiguous: as `find`.
+            DeviceExists: another device has that name.
+            UsageError: the name cannot be one.
+        """
+        with self._changing() as devices:
+            device = self.find(text)
+            changed = dataclasses.replace(device, name=name or device.name, permission=permission or device.permission)
+            self._check_free(devices, check_device_name(changed.name), device.fingerprint)
+            devices[device.fingerprint] = changed
+        return changed
+
     def remove(self, text: str) -> Device:
         """Stop trusting the device `find` finds, and return it."""
         with self._changing() as devices:

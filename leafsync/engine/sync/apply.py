@@ -15,6 +15,7 @@ from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Index, Problem
 from leafsync.engine.core.names import parent
 from leafsync.engine.core.options import DEFAULT_STREAMS
+from leafsync.engine.core.status import Direction
 from leafsync.engine.core.steps import Fetch, Link, Move, Steps, Touch, Trash as TrashStep
 from leafsync.engine.disk.folder import disk_errors, state_mark
 from leafsync.engine.disk.trash import Trash, pass_name
@@ -68,8 +69,8 @@ class Application:
         Raises Unreachable, IntegrityFailed or DiskFull when the rest cannot be done either; what was done until then
         stays and is in the history, what was received is kept for the next time.
         """
-        progress = self._means.progress
-        progress.expect(len(steps.fetches), sum(fetch.entry.size for fetch in steps.fetches))
+        files = [(fetch.path, fetch.entry.size) for fetch in steps.fetches]
+        self._means.progress.expect(Direction.IN, files)
         try:
             await self._each(steps.asides, self._move)
             await self._each(steps.clearings, self._discard)

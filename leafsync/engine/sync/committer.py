@@ -142,7 +142,7 @@ class Committer:
             self._failure = self._failure or error
             return
         for fetch, reason, stat in outcomes:
-            self._progress.finish(fetch.path, done=reason is None)
+            self._progress.finish(fetch.path, "" if reason is None else str(reason))
             if reason is None:
                 self.done.append(self._record(fetch, stat))
             elif isinstance(reason, DiskFull):

@@ -16,8 +16,9 @@ from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
 from leafsync.engine.core.names import join
 from leafsync.engine.core.options import ConnectOptions
 from leafsync.engine.core.reconcile import Mode, advance, conflict_name, reconcile
-from leafsync.engine.core.status import PassState, PassSummary, Totals
+from leafsync.engine.core.status import Direction, PassState, PassSummary, Totals
 from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Move, Plan, Steps
+from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.disk.scan import Scan
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
@@ -114,11 +115,12 @@ class Passes:
         *,
         names: tuple[str, str],
         on_state: OnState,
+        transfers: TransferLog,
     ) -> None:
         """Keep `share` and the other side the same as `options` say.
 
         `names` are what this and the other device are called; `on_state` is told what a pass does whenever that
-        changes.
+        changes; single files are shown in `transfers`.
         """
         self.seen = b""
         """The digest of this side at the end of the last pass."""
@@ -132,19 +134,22 @@ class Passes:
         self._options = options
         self._here, self._there = names
         self._on_state = on_state
+        self._transfers = transfers
         self._first = True
+        self._allowed: frozenset[str] = frozenset()
         self._ignored_there = IgnoredThere()
 
-    async def run(self) -> PassSummary:
-        """Do one pass.
+    async def run(self, allowed: frozenset[str] = frozenset()) -> PassSummary:
+        """Do one pass; a mass delete of none but the `allowed` paths is not held back.
 
         Raises FolderIdentityLost, FolderUnready, Unreachable, IntegrityFailed or DiskFailed when it could not be done
         to the end; what was done until then stays.
         """
         started = time.monotonic()
+        self._allowed = allowed
         connection, client = self._connection, self._client
         client.round_trips = 0
-        progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
+        progress = Progress(connection.wire, self._transfers, self._there)
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
         base = await self._base.load()
@@ -194,8 +199,12 @@ class Passes:
             if not self._options.dry_run:
                 await self._agree(base, sides)
             return _planned(plan, dry_run=self._options.dry_run)
-        progress.expect(len(plan.remote.fetches), _size(plan.remote.fetches))
-        application, outcome = await self._carry_out(plan, sides, progress, now)
+        progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
+        try:
+            application, outcome = await self._carry_out(plan, sides, progress, now)
+        except BaseException:
+            progress.close("the pass was interrupted")
+            raise
         sides = await self._look(_known(base) | sides.known, progress, fresh=False)
         if outcome.unnamed:
             outcome = await self._try_again(base, sides, outcome, progress, now)
@@ -208,6 +217,13 @@ class Passes:
         return _summary(outcome, application)
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
+        plan = self._reconciled(base, sides, now, allow_deletes=self._options.allow_deletes)
+        held = {step.path for step in (*plan.local.held, *plan.remote.held)}
+        if held and held <= self._allowed:
+            return self._reconciled(base, sides, now, allow_deletes=True)
+        return plan
+
+    def _reconciled(self, base: Index | None, sides: Sides, now: datetime, *, allow_deletes: bool) -> Plan:
         devices = {"local": self._here, "remote": self._there}
         moment = now.strftime("%Y%m%d-%H%M%S")
         self._ignored_there.review(sides.listings)
@@ -217,7 +233,7 @@ class Passes:
             sides.listings,
             self._options.mode,
             copy_name=lambda path, side: conflict_name(path, moment, devices[side]),
-            allow_deletes=self._options.allow_deletes,
+            allow_deletes=allow_deletes,
             local_ignored=sides.scan.ignore.ignored,
             remote_ignored=self._ignored_there,
             writable=self._client.welcome.writable,
@@ -295,8 +311,11 @@ def _settle(progress: Progress, plan: Plan, outcome: Outcome) -> None:
     ignored = outcome.ignored
     meant, went = plan.remote.fetches, [fetch for fetch in outcome.plan.remote.fetches if fetch.path not in ignored]
     if meant or went:
-        progress.expect(len(went) - len(meant), _size(went) - _size(meant))
+        progress.correct(len(went) - len(meant), _size(went) - _size(meant))
         progress.settle(len(went), _size(went))
+    for refusal in outcome.refusals:
+        progress.finish_sending(refusal.path, refusal.reason)
+    progress.close(next((refusal.reason for refusal in outcome.refusals if not refusal.path), ""))
 
 
 def _known(base: Index | None) -> Known:

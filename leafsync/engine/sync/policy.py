@@ -21,6 +21,7 @@ class Pin:
 
 BY_FINGERPRINT = "fingerprint"
 BY_ACCEPT_FIRST = "accept-first"
+BY_PERSON = "compared on the screen"
 
 
 class ServePolicy:

@@ -122,6 +122,7 @@ class Receiver:
             return False
         if data is None:
             return False
+        self.progress.start(fetch.path, len(data))
         self.progress.add(fetch.path, len(data), fetched=False)
         await self.committer.add_small(fetch, data)
         return True
@@ -129,7 +130,7 @@ class Receiver:
     def failed(self, fetch: Fetch, reason: str) -> None:
         """Note that `fetch` could not be had."""
         self.problems.append(Problem(fetch.path, reason))
-        self.progress.finish(fetch.path, done=False)
+        self.progress.finish(fetch.path, reason)
 
 
 class _Worker:

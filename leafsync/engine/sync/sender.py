@@ -40,6 +40,12 @@ BATCH_BYTES = 2 << 20
 READ_AHEAD = 3
 """Chunks of a large file that are read while earlier ones are being sent."""
 
+ABORTED_HERE = {
+    AbortReason.GONE: "it is gone",
+    AbortReason.CHANGED: "it was changed meanwhile",
+    AbortReason.UNREADABLE: "it cannot be read",
+}
+
 _ZEROS = bytes(CHUNK_SIZE)
 
 
@@ -125,9 +131,7 @@ class Source:
 class Sender:
     """Sends what is asked for on one stream, in the order asked."""
 
-    def __init__(
-        self, connection: Connection, stream: Stream, throttle: Throttle, progress: Progress | None = None
-    ) -> None:
+    def __init__(self, connection: Connection, stream: Stream, throttle: Throttle, progress: Progress) -> None:
         """Answer on `stream`; `progress` counts what is sent."""
         self._progress = progress
         self._channel = Channel(connection, stream, data_requests)
@@ -168,9 +172,11 @@ class Sender:
 
     async def _send_small(self, offer: Offer, items: Sequence[FetchItem]) -> None:
         for batch in _batches(items):
-            await self._write(await offer.share.workers.run(_small_answers, offer, batch))
-            for item in batch:
-                self._count(item, item.size)
+            answers, refusals = await offer.share.workers.run(_small_answers, offer, batch)
+            await self._write(answers)
+            for item, refusal in zip(batch, refusals, strict=True):
+                self._progress.send(item.path, item.size, 0 if refusal else item.size)
+                self._progress.finish_sending(item.path, refusal)
 
     async def _send_large(self, offer: Offer, item: FetchItem) -> None:
         run = offer.share.workers.run
@@ -184,8 +190,11 @@ class Sender:
                 await run(source.close)
         except Unavailable as unavailable:
             await self._write(frame(Abort(unavailable.reason)))
+            self._progress.finish_sending(item.path, ABORTED_HERE[unavailable.reason])
         else:
             await self._write(frame(End()))
+            if item.ranges:
+                self._progress.finish_sending(item.path)
 
     async def _send_leaves(self, leaves: bytes) -> None:
         page = MAX_LEAVES_PAGE * HASH_SIZE
@@ -203,13 +212,9 @@ class Sender:
                     return
                 index, task = reading.popleft()
                 await self._write(_chunk(index, await task))
-                self._count(item, chunk_length(item.size, index))
+                self._progress.send(item.path, item.size, chunk_length(item.size, index))
         finally:
             await asyncio.gather(*(task for _index, task in reading), return_exceptions=True)
-
-    def _count(self, item: FetchItem, size: int) -> None:
-        if self._progress is not None:
-            self._progress.send(item.path, item.size, size)
 
     async def _write(self, data: bytes | bytearray) -> None:
         if not self._throttle.active:
@@ -238,9 +243,11 @@ def _batches(items: Sequence[FetchItem]) -> Iterator[list[FetchItem]]:
         yield batch
 
 
-def _small_answers(offer: Offer, items: Sequence[FetchItem]) -> bytes:
-    """Return the whole answer to several files of at most one chunk (blocking)."""
-    answers = []
+def _small_answers(offer: Offer, items: Sequence[FetchItem]) -> tuple[bytes, list[str]]:
+    """Return the whole answer to several files of at most one chunk, and for each why it was refused, "" if it was not
+    (blocking).
+    """
+    answers, refusals = [], []
     for item in items:
         try:
             source = offer.open(item)
@@ -249,9 +256,11 @@ def _small_answers(offer: Offer, items: Sequence[FetchItem]) -> bytes:
             finally:
                 source.close()
             answers.append(frame(End()))
+            refusals.append("")
         except Unavailable as unavailable:
             answers.append(frame(Abort(unavailable.reason)))
-    return b"".join(answers)
+            refusals.append(ABORTED_HERE[unavailable.reason])
+    return b"".join(answers), refusals
 
 
 def _chunk(index: int, data: bytes) -> bytes:

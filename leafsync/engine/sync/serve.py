@@ -30,6 +30,7 @@ from leafsync.engine.core.messages import (
 from leafsync.engine.core.names import path_problem
 from leafsync.engine.core.paging import paged
 from leafsync.engine.core.reconcile import never
+from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
 from leafsync.engine.sync.changes import ChangeMalformed, Ignored, Receipt, refusal
@@ -64,6 +65,8 @@ class Terms:
 
     device_name: str
     """What this device calls itself."""
+    peer_name: str = ""
+    """What the other device is called here, "" for what it calls itself."""
     only: str = ""
     """The path of the folder that is offered, "" for all of it."""
     rate_mbps: float | None = None
@@ -74,13 +77,15 @@ class Terms:
 class Session:
     """One connected device that reads from a share, and changes it where it may."""
 
-    def __init__(self, connection: Connection, share: Share, terms: Terms) -> None:
-        """Serve `share` over `connection`."""
-        self.peer_name = ""
+    def __init__(self, connection: Connection, share: Share, terms: Terms, transfers: TransferLog) -> None:
+        """Serve `share` over `connection`; single files are shown in `transfers`."""
+        self.peer_name = terms.peer_name
         self.activity = "connecting"
         self._connection = connection
         self._share = share
         self._terms = terms
+        self._transfers = transfers
+        self._sending = self._progress()
         self._throttle = Throttle(terms.rate_mbps, lambda: connection.bytes_sent)
         self._offer = Offer(share, Index({"": ()}))
         self._ignored: Ignored = never
@@ -89,6 +94,11 @@ class Session:
         """The digest that the other device knows, None while it is about to ask."""
         self._first = True
         self._dirty = asyncio.Event()
+
+    @property
+    def writable(self) -> bool:
+        """Whether the other device may change the folder."""
+        return self._terms.writable
 
     async def run(self, on_hello: Callable[[], None]) -> None:
         """Serve until the other device ends the connection, which is the good end: `ConnectionLost` and the like.
@@ -114,6 +124,7 @@ class Session:
                     task.cancel()
         finally:
             self._share.listeners.discard(self._dirty.set)
+            self._sending.close("the connection ended")
 
     async def _greet(self, control: Channel[ControlRequest]) -> None:
         hello = await control.receive(deadline=HELLO_DEADLINE)
@@ -123,7 +134,7 @@ class Session:
             self._connection.close(CloseCode.VERSION, f"version {PROTOCOL_VERSION}")
             theirs = "version " + ", ".join(str(version) for version in hello.versions)
             raise VersionMismatch(peer=self._connection.address, theirs=theirs, ours=f"version {PROTOCOL_VERSION}")
-        self.peer_name = hello.name
+        self.peer_name = self.peer_name or hello.name
         await control.send(
             Welcome(
                 PROTOCOL_VERSION,
@@ -136,12 +147,15 @@ class Session:
             )
         )
 
+    def _progress(self) -> Progress:
+        return Progress(self._connection.wire, self._transfers, self._terms.peer_name)
+
     # Content
 
     async def _accept(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             stream = await self._connection.accept_stream()
-            sender = Sender(self._connection, stream, self._throttle)
+            sender = Sender(self._connection, stream, self._throttle, self._sending)
             tasks.create_task(self._send(sender))
 
     async def _send(self, sender: Sender) -> None:
@@ -245,9 +259,13 @@ class Session:
         if self._share.lost is not None:
             return [refusal("", self._share.lost)]
         connection = self._connection
-        progress = Progress(lambda: (connection.bytes_received, connection.bytes_sent))
         means = Means(
-            connection, self._share, self._offer.index, progress, self.peer_name, rate_mbps=self._terms.rate_mbps
+            connection,
+            self._share,
+            self._offer.index,
+            self._progress(),
+            self.peer_name,
+            rate_mbps=self._terms.rate_mbps,
         )
         self.activity = "receiving"
         self._shown = None

@@ -1,0 +1,106 @@
+"""Everything a key does: the one list that bindings, the footer, the help, `[keymap]` and the README are made from."""
+
+import unicodedata
+from dataclasses import dataclass
+
+from textual.binding import Binding
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys
+
+MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
+"""What a key can be held with, in textual's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a key does."""
+
+    id: str
+    """Where it works and what it does: what `[keymap]` of config.toml calls it."""
+    keys: str
+    """Keys in textual's words, separated by commas."""
+    label: str
+    """In the footer: a word or two."""
+    help: str
+    """In a sentence."""
+    shown: bool = True
+    """Whether the footer has room for it."""
+
+
+_ALL = (
+    Action("app.serve", "1,f2", "Serve", "Go to the Serve screen.", shown=False),
+    Action("app.connect", "2,f3", "Connect", "Go to the Connect screen.", shown=False),
+    Action("app.trust", "3,f4", "Trust", "Go to the Trust screen.", shown=False),
+    Action("app.transfers", "4,f5", "Transfers", "Go to the Transfers screen.", shown=False),
+    Action("app.help", "question_mark,f1", "Help", "Show the keys, and what the focused thing is for."),
+    Action("app.quit", "q,ctrl+q", "Quit", "Quit; asks while files move."),
+    Action("form.start", "ctrl+s", "Start", "Start what the form says."),
+    Action("form.browse", "ctrl+o", "Browse", "Choose the folder or file of the focused field in a tree."),
+    Action("form.preview", "ctrl+r", "Preview", "Show what a pass would do, before anything moves."),
+    Action("form.recent", "ctrl+l", "Recent", "Choose from what was connected to before."),
+    Action("form.leave", "escape", "Leave form", "Go from the form to the jobs, where letters are keys."),
+    Action("job.form", "escape,f", "To form", "Go from the jobs to the form."),
+    Action("job.stop", "x", "Stop", "Stop the job, or put away one that has ended."),
+    Action("job.pause", "p", "Pause", "Pause the job: connections close, what came is kept. Again: go on."),
+    Action("job.sync", "n", "Sync now", "Do a pass, or try to connect, without waiting."),
+    Action("job.history", "h", "History", "Show what passes did to the folder, and take one back."),
+    Action("job.conflicts", "c", "Conflicts", "Show the conflict copies in the folder, and decide them."),
+    Action("job.held", "d", "Deletes", "Show the deletes that are held back, and let them happen."),
+    Action("job.copy", "y", "Copy", "Copy the address or fingerprint to the clipboard."),
+    Action("trust.add", "a", "Add", "Trust a device by its fingerprint."),
+    Action("trust.rename", "r", "Rename", "Give the device another name."),
+    Action("trust.permission", "e", "Permission", "Let the device only read, or write too."),
+    Action("trust.remove", "x,delete", "Remove", "Stop trusting the device; asks first."),
+    Action("trust.replace", "k", "New key", "Give the device its new key."),
+    Action("trust.copy", "y", "Copy", "Copy the fingerprint to the clipboard."),
+    Action("transfers.filter", "slash", "Filter", "Show only transfers whose path has this text."),
+    Action("transfers.state", "f", "State", "Show only transfers in one state; again for the next state."),
+    Action("transfers.sort", "s", "Sort", "Sort by state, path, size or rate, one after the other."),
+    Action("transfers.details", "enter", "Details", "Show all there is to know of the transfer."),
+    Action("history.undo", "u", "Undo", "Take back what the pass did; asks first."),
+    Action("conflicts.this", "t", "Keep this", "Keep the version that has the name; the copy goes to the trash."),
+    Action("conflicts.other", "o", "Keep other", "Give the copy the name; the version that had it goes to the trash."),
+    Action("conflicts.both", "b", "Keep both", "Keep both; the copy gets an ordinary name."),
+    Action("held.allow", "a", "Allow", "Let exactly these deletes happen; asks first."),
+    Action("picker.select", "ctrl+s", "Select", "Take what is marked."),
+    Action("picker.hidden", "ctrl+t", "Hidden", "Show hidden entries, or not."),
+    Action("picker.up", "backspace", "Up", "Go to the directory above."),
+    Action("picker.path", "slash", "Path", "Type a path; tab completes it."),
+    Action("modal.close", "escape", "Close", "Close this without doing anything."),
+    Action("modal.yes", "y", "Yes", "Do what the window asks about."),
+)
+
+ACTIONS = {action.id: action for action in _ALL}
+"""All actions, by id."""
+
+
+def bind(action_id: str, method: str, *, priority: bool = False, shown: bool | None = None) -> Binding:
+    """Return the binding of an action to the method `action_<method>` of what declares it."""
+    action = ACTIONS[action_id]
+    return Binding(
+        action.keys,
+        method,
+        action.label,
+        id=action.id,
+        tooltip=action.help,
+        show=action.shown if shown is None else shown,
+        priority=priority,
+    )
+
+
+def keymap_problem(action_id: str, keys: str) -> str:
+    """Say why `[keymap]` cannot give an action these keys, "" when it can: a mistyped key would never be heard of."""
+    if action_id not in ACTIONS:
+        return f"nothing is called '{action_id}'"
+    for key in keys.split(","):
+        *held, name = key.strip().split("+")
+        if name not in _key_names() or not MODIFIERS.issuperset(held):
+            return f"there is no key '{key.strip()}'"
+    return ""
+
+
+def _key_names() -> set[str]:
+    """Return what keys are called: single characters, and words like `f5`, `enter` and `question_mark`."""
+    signs = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    words = [unicodedata.name(sign).lower().replace("-", "_").replace(" ", "_") for sign in signs]
+    named = {key.value for key in Keys if key.value.isalnum()}
+    return {*signs, *(KEY_NAME_REPLACEMENTS.get(word, word) for word in words), *named}

@@ -1,0 +1,276 @@
+"""The terminal app: four screens, the timer that pulls snapshots, and what the engine says and asks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from pathlib import PurePath
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.screen import Screen
+
+from leafsync.actions import ACTIONS, bind
+from leafsync.bridge import (
+    Bridge,
+    DeviceTrusted,
+    EngineEvent,
+    Event,
+    JobEnded,
+    PassFinished,
+    PassState,
+    PeerConnected,
+    PeerLeft,
+    PeerRefused,
+    Snapshot,
+    TrustAsked,
+    Warned,
+)
+from leafsync.errors import PeerChanged
+from leafsync.progress import Meter, Progress, format_count
+from leafsync.screens.base import MainScreen, toast
+from leafsync.settings import Settings
+from leafsync.text import printable
+from leafsync.themes import DEFAULT, OURS
+from leafsync.widgets.top_bar import SCREENS, TopBar, state_text, wire_bytes
+
+TICK = 0.125
+"""Seconds between two looks at the engine: as live as anybody reads, and little work for a slow terminal."""
+
+BLURRED_TICKS = 8
+"""Ticks of which one is taken while the terminal says that nobody looks at it."""
+
+REFUSALS_TOLD = 60.0
+"""Seconds in which one toast tells of refused devices: strangers must not be able to fill the screen."""
+
+TOO_SMALL = (40, 10)
+"""Columns and rows below which there is nothing to be seen: the app says so."""
+
+
+def _serve_screen() -> Screen[Any]:
+    from leafsync.screens.serve import ServeScreen
+
+    return ServeScreen()
+
+
+def _connect_screen() -> Screen[Any]:
+    from leafsync.screens.connect import ConnectScreen
+
+    return ConnectScreen()
+
+
+def _trust_screen() -> Screen[Any]:
+    from leafsync.screens.trust import TrustScreen
+
+    return TrustScreen()
+
+
+def _transfers_screen() -> Screen[Any]:
+    from leafsync.screens.transfers import TransfersScreen
+
+    return TransfersScreen()
+
+
+class LeafSyncApp(App[int]):
+    """The app; its result is the exit code. It runs inside of `bridge`."""
+
+    CSS_PATH: ClassVar[str | PurePath | list[str | PurePath] | None] = "app.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "serve": _serve_screen,
+        "connect": _connect_screen,
+        "trust": _trust_screen,
+        "transfers": _transfers_screen,
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(bind(f"app.{name}", f"show_screen('{name}')") for name, _title in SCREENS),
+        bind("app.help", "help"),
+        bind("app.quit", "leave"),
+        Binding("ctrl+c", "leave", show=False, system=True),
+    ]
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        settings: Settings,
+        *,
+        first: str = "serve",
+        clock: Callable[[], float] = time.monotonic,
+        driver_class: type[Driver] | None = None,
+        on_tick: Callable[[Snapshot, Progress], None] = lambda _snapshot, _progress: None,
+        on_event: Callable[[Event], None] = lambda _event: None,
+    ) -> None:
+        """`first` is the screen to begin with; `on_tick` and `on_event` hear what the screens are shown."""
+        super().__init__(driver_class=driver_class)
+        self.bridge = bridge
+        self.settings = settings
+        self.clock = clock
+        self._first = first
+        self._on_tick, self._on_event = on_tick, on_event
+        self._progress = Progress()
+        self._wire = Meter()
+        self._ticks = 0
+        self._asking = asyncio.Lock()
+        self._refusals_told = 0.0
+        bridge.post = self.post_message
+
+    def get_default_screen(self) -> Screen[Any]:
+        """Below the modes there is an empty one."""
+        return Screen(id="_default")
+
+    def on_mount(self) -> None:
+        """Set up colours and keys, and begin to look at the engine."""
+        for theme in OURS:
+            self.register_theme(theme)
+        wanted = self.settings.config.theme or self.settings.state.theme
+        self.theme = wanted if wanted in self.available_themes else DEFAULT
+        self.set_keymap(dict(self.settings.config.keymap))
+        self.animation_level = "none"
+        self.switch_mode(self._first)
+        self.set_interval(TICK, self._tick)
+        self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+
+    def _keep_theme(self, name: str) -> None:
+        self.settings.state.theme = name
+        self.settings.save()
+
+    # Looking at the engine
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        if not self.app_focus and self._ticks % BLURRED_TICKS:
+            return
+        snapshot, now = self.bridge.snapshot(), self.clock()
+        self._progress.observe(snapshot, now)
+        self._wire.add(now, wire_bytes(snapshot))
+        self._on_tick(snapshot, self._progress)
+        screen = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, MainScreen)), None)
+        if screen is not None and screen.is_mounted:
+            screen.query_one(TopBar).state = state_text(snapshot, self._wire)
+            screen.show(snapshot)
+
+    # What the engine says
+
+    @on(EngineEvent)
+    def _engine_said(self, message: EngineEvent) -> None:
+        event = message.event
+        self._on_event(event)
+        match event:
+            case PeerConnected():
+                toast(self, f"{printable(event.name)} is connected")
+            case PeerLeft() if event.reason:
+                toast(self, f"a device left: {event.reason}", severity="warning")
+            case DeviceTrusted():
+                toast(self, f"{printable(event.name)} is trusted now")
+            case PeerRefused():
+                self._refused(event)
+            case Warned():
+                toast(self, printable(event.message), severity="warning")
+            case PassFinished():
+                self._passed(event)
+
+    def _refused(self, event: PeerRefused) -> None:
+        now = self.clock()
+        if now - self._refusals_told > REFUSALS_TOLD or not self._refusals_told:
+            self._refusals_told = now
+            toast(self, f"a device was refused: {event.reason}", severity="warning")
+
+    def _passed(self, event: PassFinished) -> None:
+        summary = event.summary
+        if summary.planned:
+            return
+        held = len(summary.held) + len(summary.remote_held)
+        if summary.conflicts:
+            conflicts = format_count(len(summary.conflicts), "conflict")
+            toast(self, f"{conflicts}: both versions were kept; c on the job decides", severity="warning")
+        if held and summary.changed:
+            toast(self, f"{format_count(held, 'delete')} held back; d on the job shows them", severity="warning")
+
+    @on(JobEnded)
+    def _job_ended(self, message: JobEnded) -> None:
+        error = message.job.error
+        if isinstance(error, PeerChanged):
+            from leafsync.screens.fingerprint import ChangedKeyModal
+
+            self.push_screen(ChangedKeyModal(error))
+        elif error is not None:
+            toast(self, str(error), severity="error")
+
+    @on(TrustAsked)
+    def _trust_asked(self, message: TrustAsked) -> None:
+        self._ask_about(message)
+
+    @work(exit_on_error=False, group="trust")
+    async def _ask_about(self, message: TrustAsked) -> None:
+        """Ask one question at a time; one whose time is over meanwhile is not asked any more."""
+        from leafsync.screens.fingerprint import FingerprintModal
+
+        async with self._asking:
+            if message.answer.done():
+                return
+            modal = FingerprintModal(
+                message.question, own_fingerprint=self.bridge.fingerprint, answer=message.answer, clock=self.clock
+            )
+            accepted = await self.push_screen_wait(modal)
+            if not message.answer.done():
+                message.answer.set_result(bool(accepted))
+
+    # Keys
+
+    def action_show_screen(self, name: str) -> None:
+        """Go to one of the four screens."""
+        if len(self.screen_stack) == 1 or isinstance(self.screen, MainScreen):
+            self.switch_mode(name)
+
+    def action_help(self) -> None:
+        """Show what the focused thing is for and which keys work, or hide that."""
+        from textual.widgets import HelpPanel
+
+        if self.screen.query(HelpPanel):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def action_leave(self) -> None:
+        """Quit; ask first while files move."""
+        if not self._moving():
+            self.exit(0)
+            return
+        from leafsync.screens.confirm import ConfirmModal
+
+        sentence = "Files are on their way. They are kept as far as they came, and the next pass goes on from there."
+        self.push_screen(ConfirmModal("Quit?", sentence, yes="Quit", no="Stay"), self._leave)
+
+    def _leave(self, leaving: bool | None) -> None:
+        if leaving:
+            self.exit(0)
+
+    def _moving(self) -> bool:
+        snapshot = self.bridge.snapshot()
+        here = any(job.state in (PassState.TRANSFERRING, PassState.SENDING) for job in snapshot.connecting)
+        return here or any(peer.activity in ("sending", "receiving") for job in snapshot.serving for peer in job.peers)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Offer in the palette what the keys do, and textual's own commands without what makes no sense here."""
+        for name, title in SCREENS:
+            action = ACTIONS[f"app.{name}"]
+            yield SystemCommand(f"go: {title}", action.help, lambda name=name: self.action_show_screen(name))
+        yield from self._screen_commands(screen)
+        for command in super().get_system_commands(screen):
+            if command.title not in ("Screenshot", "Maximize", "Minimize", "Quit"):
+                yield command
+        yield SystemCommand("quit", ACTIONS["app.quit"].help, self.action_leave)
+
+    def _screen_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Yield what keys do on this screen now."""
+        for _node, binding, enabled, _tooltip in screen.active_bindings.values():
+            action = ACTIONS.get(binding.id or "")
+            if action is None or not enabled or action.id.startswith("app."):
+                continue
+            group, _, _name = action.id.partition(".")
+
+            def run(name: str = binding.action) -> None:
+                self.call_later(screen.run_action, name)
+
+            yield SystemCommand(f"{group}: {action.label.lower()}", action.help, run)

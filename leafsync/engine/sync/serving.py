@@ -1,0 +1,169 @@
+"""The job behind `serve`: a folder offered to trusted devices, each in a session of its own."""
+
+import asyncio
+import logging
+
+from leafsync.engine.core.events import PeerConnected, PeerLeft, PeerRefused, ServeStarted, Warned
+from leafsync.engine.core.messages import CloseCode
+from leafsync.engine.core.options import ServeOptions
+from leafsync.engine.core.status import Direction, ServeStatus
+from leafsync.engine.net.connection import Connection
+from leafsync.engine.net.endpoint import Endpoint, listen
+from leafsync.engine.net.trust import Permission
+from leafsync.engine.sync.channel import close_after
+from leafsync.engine.sync.jobs import TRUST_INTERVAL, Context, Job, limits_for, peer_status
+from leafsync.engine.sync.policy import ServePolicy
+from leafsync.engine.sync.serve import Session, Terms, ended_well
+from leafsync.errors import LeafSyncError, PeerUnknown
+
+logger = logging.getLogger("leafsync.jobs")
+
+
+class ServeJob(Job):
+    """A folder being served."""
+
+    def __init__(self, context: Context, options: ServeOptions) -> None:
+        """Serve as `options` say."""
+        super().__init__(context)
+        self._options = options
+        self._policy = ServePolicy(context.trust, fingerprint=options.fingerprint, accept_first=options.accept_first)
+        self._port = options.port
+        self._addresses: tuple[str, ...] = ()
+        self._endpoint: Endpoint | None = None
+        self._sessions: dict[Connection, tuple[Session, asyncio.Task[None]]] = {}
+        self._refusing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen, then serve in the background. Raises PortInUse or AddressUnusable."""
+        await self._listen()
+        await super().start()
+        self._watch_folder()
+
+    async def _listen(self) -> Endpoint:
+        """Open the port; after a pause it is the one that was chosen first."""
+        context, options = self._context, self._options
+        self._endpoint = endpoint = await listen(
+            context.identity,
+            host=options.host,
+            port=self._port,
+            authorize=self._policy.authorize,
+            on_connection=self._accept,
+            on_refused=self._refused,
+            limits=limits_for(options.rate_mbps),
+        )
+        self._port, self._addresses = endpoint.port, tuple(endpoint.addresses())
+        folder, own = context.share.folder.path, context.identity.fingerprint
+        self._tell(ServeStarted(self.id, folder, self._port, self._addresses, own))
+        return endpoint
+
+    def status(self) -> ServeStatus:
+        """Return what this job does now."""
+        latest = self._context.share.latest
+        return ServeStatus(
+            id=self.id,
+            folder=self._context.share.folder.path,
+            port=self._port,
+            addresses=self._addresses,
+            read_only=self._options.read_only,
+            file=self._options.file,
+            paused=self.paused,
+            peers=tuple(
+                peer_status(connection, self._name_of(connection, session), session.activity)
+                for connection, (session, _task) in self._sessions.items()
+            ),
+            files=latest.index.files if latest else 0,
+            bytes=latest.index.bytes if latest else 0,
+            problems=len(latest.index.problems) if latest else 0,
+        )
+
+    async def _run(self) -> None:
+        endpoint = self._endpoint or await self._listen()
+        try:
+            while True:
+                await asyncio.sleep(TRUST_INTERVAL)
+                self._addresses = tuple(endpoint.addresses())
+                await self._keep_trust()
+        finally:
+            self._endpoint = None
+            await endpoint.close(CloseCode.STOPPING, "it is shutting down")
+            tasks = [*(task for _session, task in self._sessions.values()), *self._refusing]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_trust(self) -> None:
+        """Disconnect devices that were taken out of the trust store, all of them when it cannot be read any more, and
+        those that may do something else by now: they connect again and are told.
+        """
+        trust = self._context.trust
+        try:
+            await self._context.share.workers.run(trust.refresh)
+        except LeafSyncError as error:
+            self._tell(Warned(self.id, str(error)))
+        for connection, (session, _task) in list(self._sessions.items()):
+            fingerprint = connection.peer_fingerprint
+            if trust.get(fingerprint) is None and self._policy.pin(fingerprint) is None:
+                connection.close(CloseCode.UNTRUSTED, "this device is not trusted any more")
+            elif session.writable != self._writable(fingerprint):
+                connection.close(CloseCode.STOPPING, "what this device may do was changed")
+
+    def _writable(self, fingerprint: str) -> bool:
+        device = self._context.trust.get(fingerprint)
+        reads_only = device is not None and device.permission is Permission.READ
+        return not (self._options.read_only or reads_only)
+
+    def _refused(self, address: str, error: LeafSyncError) -> None:
+        fingerprint = str(error.fields.get("fingerprint", ""))
+        self._tell(PeerRefused(self.id, fingerprint, address, str(error)))
+        if isinstance(error, PeerUnknown):
+            task = asyncio.create_task(self._ask_about(fingerprint, address))
+            self._refusing.add(task)
+            task.add_done_callback(self._refusing.discard)
+
+    async def _ask_about(self, fingerprint: str, address: str) -> None:
+        """Ask about a device that was just refused: it tries again, and gets in once somebody has said yes."""
+        try:
+            await self._asked(fingerprint, address, Direction.IN, hint=None)
+        except LeafSyncError as error:  # the trust store cannot be written
+            self._tell(Warned(self.id, str(error)))
+
+    def _accept(self, connection: Connection) -> None:
+        options = self._options
+        device = self._context.trust.get(connection.peer_fingerprint)
+        terms = Terms(
+            self._context.device_name,
+            peer_name=device.name if device else "",
+            only=options.file,
+            rate_mbps=options.rate_mbps,
+            writable=self._writable(connection.peer_fingerprint),
+        )
+        session = Session(connection, self._context.share, terms, self.transfers)
+        task = asyncio.create_task(self._serve(connection, session), name=f"leafsync session {connection.address}")
+        self._sessions[connection] = (session, task)
+
+    async def _serve(self, connection: Connection, session: Session) -> None:
+        fingerprint, address = connection.peer_fingerprint, connection.address
+        reason = ""
+        try:
+            await self._keep_pin(self._policy.pin(fingerprint), fingerprint, address=address, hint=None)
+            self._policy.written(fingerprint)
+            await session.run(
+                on_hello=lambda: self._tell(
+                    PeerConnected(self.id, fingerprint, self._name_of(connection, session), address)
+                )
+            )
+        except LeafSyncError as error:
+            close_after(connection, error)
+            reason = "" if ended_well(error) else str(error)
+        except Exception:
+            logger.exception("a session ended by a bug")
+            connection.close(CloseCode.INTERNAL)
+            reason = "this device made a mistake; its log says more"
+        finally:
+            connection.close(CloseCode.DONE)
+            del self._sessions[connection]
+        self._tell(PeerLeft(self.id, fingerprint, address, reason))
+
+    def _name_of(self, connection: Connection, session: Session) -> str:
+        device = self._context.trust.get(connection.peer_fingerprint)
+        return device.name if device else session.peer_name

@@ -1,0 +1,140 @@
+"""What people type into forms, and why it cannot be used: a reason in words, or none. Blocking where it says so."""
+
+import errno
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from leafsync.bridge import MAX_STREAMS, parse_address, parse_fingerprint, path_problem
+from leafsync.config import MAX_RATE_MBPS, check_rate
+from leafsync.errors import LeafSyncError
+from leafsync.text import printable
+
+MAX_PORT = 65535
+"""The highest UDP port (RFC 768)."""
+
+_SEPARATORS = re.compile(r"[\s:-]+")
+"""What may stand between the groups of a fingerprint."""
+
+
+def folder_path(text: str) -> str:
+    """Return the folder that was typed, with `~` resolved. Spaces at its end are its own."""
+    text = text.lstrip()
+    try:
+        return str(Path(text).expanduser()) if text else ""
+    except RuntimeError:  # the home of a user there is not
+        return text
+
+
+def folder_reason(text: str) -> str:
+    """Say why a folder cannot be used (blocking)."""
+    if not text.strip():
+        return "name a folder"
+    path = Path(folder_path(text))
+    try:
+        if not path.exists():
+            return "it does not exist" + (" (mind the space at its end)" if text != text.rstrip() else "")
+        if not path.is_dir():
+            return "it is not a directory"
+        if not os.access(path, os.R_OK | os.X_OK):
+            return "you may not read it"
+    except (OSError, ValueError) as error:
+        return (error.strerror if isinstance(error, OSError) else None) or "it cannot be looked at"
+    return ""
+
+
+def inner_path(text: str) -> str:
+    """Return the path inside the folder that was typed, "" for all of the folder."""
+    return text.strip().removeprefix("./").rstrip("/")
+
+
+def file_reason(text: str) -> str:
+    """Say why a path inside the folder cannot be one; none is all of the folder."""
+    path = inner_path(text)
+    return (path_problem(path) or "") if path else ""
+
+
+def whole(text: str, low: int, high: int) -> int | None:
+    """Return the whole number that was typed, None if it is none from `low` to `high`."""
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        return None
+    return int(text) if low <= int(text) <= high else None
+
+
+def port_reason(text: str) -> str:
+    """Say why a port to serve on cannot be one; 0 picks any free one."""
+    return "" if whole(text, 0, MAX_PORT) is not None else f"give a number from 0 (any free one) to {MAX_PORT}"
+
+
+def in_use(port: int) -> str:
+    """Say that a UDP port is taken."""
+    return f"UDP port {port} is in use; 0 picks a free one"
+
+
+def port_in_use_reason(port: int) -> str:
+    """Say why a UDP port cannot be listened on now (blocking for a moment)."""
+    if port == 0:
+        return ""  # any free one
+    for family, host in ((socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")):  # noqa: S104  as the job will
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return in_use(port)
+            if error.errno == errno.EACCES:
+                return f"this user may not use UDP port {port}"
+    return ""
+
+
+def address_reason(text: str) -> str:
+    """Say why an address cannot be one."""
+    if not text.strip():
+        return "name the other device: host, host:port or [IPv6]:port"
+    return _reason_of(parse_address, text)
+
+
+def streams_reason(text: str) -> str:
+    """Say why a number of streams cannot be one."""
+    return "" if whole(text, 1, MAX_STREAMS) is not None else f"give a number from 1 to {MAX_STREAMS}"
+
+
+def rate_of(text: str) -> float | None:
+    """Return the rate in megabits per second that was typed, None for no limit. Raises ValueError."""
+    if not text.strip():
+        return None
+    rate = float(text)
+    if not check_rate(rate):
+        raise ValueError(text)
+    return rate
+
+
+def rate_reason(text: str) -> str:
+    """Say why a rate cannot be kept to; none is no limit."""
+    try:
+        rate_of(text)
+    except ValueError:
+        return f"give megabits per second, above 0 and up to {MAX_RATE_MBPS:.0f}, or nothing"
+    return ""
+
+
+def fingerprint_reason(text: str) -> str:
+    """Say why a fingerprint cannot be one."""
+    digits = _SEPARATORS.sub("", text)
+    wrong = next((character for character in digits.lower() if character not in "0123456789abcdef"), None)
+    if wrong is not None:
+        return f"it has digits from 0 to 9 and letters from a to f, not {printable(wrong)}"
+    if len(digits) != 64:
+        return f"it has 64 digits, this has {len(digits)}"
+    return _reason_of(parse_fingerprint, text)
+
+
+def _reason_of(parse: Callable[[str], object], text: str) -> str:
+    try:
+        parse(text)
+    except LeafSyncError as error:
+        return str(error.fields.get("reason", error))
+    return ""

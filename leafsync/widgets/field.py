@@ -1,0 +1,143 @@
+"""A labelled line to type into, with the reason why what is there cannot be used below it."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.reactive import reactive
+from textual.suggester import Suggester
+from textual.widgets import Input, Label, Static
+
+LABEL_WIDTH = 12
+"""Cells of the label before the line."""
+
+
+class Field(Vertical):
+    """An input that says what is wrong while it is typed into."""
+
+    DEFAULT_CSS: ClassVar[str] = f"""
+    Field {{
+        height: auto;
+
+        Horizontal {{ height: 1; }}
+        Label {{ width: {LABEL_WIDTH}; color: $text-muted; }}
+        Input {{ width: 1fr; background: $panel; }}
+        Input:focus {{ background: $boost; }}
+        .reason {{ padding-left: {LABEL_WIDTH}; display: none; color: $error; }}
+        &.-wrong .reason {{ display: block; }}
+        &:focus-within Label {{ color: $primary; text-style: bold; }}
+    }}
+    """
+
+    reason: reactive[str] = reactive("")
+    """Why the value cannot be used, "" when it can."""
+
+    class Changed(Message):
+        """The value or the reason is another one."""
+
+        def __init__(self, field: "Field") -> None:
+            super().__init__()
+            self.field = field
+
+        @property
+        def control(self) -> "Field":
+            """The field."""
+            return self.field
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        id: str,  # noqa: A002  textual's own name
+        value: str = "",
+        placeholder: str = "",
+        check: Callable[[str], str] = lambda _text: "",
+        suggester: Suggester | None = None,
+        help_text: str = "",
+    ) -> None:
+        """`check` returns why a text cannot be used; it must not block. `help_text` is shown in the help panel."""
+        super().__init__(id=id)
+        self._label = label
+        self._first = value
+        self._placeholder = placeholder
+        self._check = check
+        self._suggester = suggester
+        self._help = help_text
+        self._touched = False
+        self.set_reactive(Field.reason, check(value))
+
+    @property
+    def HELP(self) -> str | None:  # type: ignore[override]
+        """What the help panel says while the line has the focus."""
+        return f"## {self._label}\n{self._help}" if self._help else None
+
+    def compose(self) -> ComposeResult:
+        """Lay out the label, the line and the reason."""
+        line = Input(
+            self._first,
+            placeholder=self._placeholder,
+            compact=True,
+            select_on_focus=False,
+            suggester=self._suggester,
+        )
+        with Horizontal():
+            yield Label(self._label)
+            yield line
+        yield Static(classes="reason", markup=False)
+
+    @property
+    def value(self) -> str:
+        """What was typed."""
+        return self.line.value if self.is_mounted else self._first
+
+    @value.setter
+    def value(self, text: str) -> None:
+        self.line.value = text
+        self.line.cursor_position = len(text)
+
+    @property
+    def line(self) -> Input:
+        """The input itself."""
+        return self.query_one(Input)
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is nothing wrong with the value."""
+        return not self.reason
+
+    def refuse(self, reason: str) -> None:
+        """Say what is wrong with the value until it changes: a check that takes longer has found it."""
+        self._touched = True
+        self.reason = reason
+        self._show()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._touched = self._touched or event.value != self._first
+        self.reason = self._check(event.value)
+        self._show()
+        self.post_message(self.Changed(self))
+
+    @on(Input.Blurred)
+    def _left(self) -> None:
+        self._touched = True
+        self._show()
+
+    def _show(self) -> None:
+        """Show the reason, but not of a field that nobody has come to yet."""
+        self.set_class(bool(self.reason and self._touched), "-wrong")
+        self.query_one(".reason", Static).update(self.reason)
+
+    def take(self, text: str | None) -> None:
+        """Take over a value that was chosen elsewhere; None is no choice."""
+        if text is not None:
+            self.value = text
+        self.focus_line()
+
+    def focus_line(self) -> None:
+        """Put the cursor into the line."""
+        self.line.focus()

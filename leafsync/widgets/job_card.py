@@ -1,0 +1,107 @@
+"""A card for each job: where it stands, what it asks for, and the keys that act on it."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from leafsync.bridge import Bridge, ConnectStatus, EndedJob, ServeStatus
+from leafsync.progress import Progress
+from leafsync.widgets.job_lines import Figures, connect_lines, ended_lines, serve_lines
+
+Shown = ServeStatus | ConnectStatus | EndedJob
+
+
+class JobCard(Static, can_focus=True):
+    """One job."""
+
+    DEFAULT_CSS: ClassVar[str] = """
+    JobCard {
+        height: auto;
+        padding: 0 1;
+        margin-bottom: 1;
+        border-left: thick $panel;
+
+        &:focus { border-left: thick $primary; background: $surface; }
+        &:ansi:focus { border-left: thick ansi_green; }
+    }
+    """
+    HELP: ClassVar[str | None] = """## A job
+`p` pauses it and goes on, `x` stops it, `n` syncs now. `h` shows what its passes did, `c` its conflicts, `d` the
+deletes it holds back. `y` copies what the other machine needs.
+"""
+
+    def __init__(self, job: Shown) -> None:
+        super().__init__(markup=False)
+        self.job = job
+        """As it was shown last."""
+        self._said = Content()
+
+    def show(self, job: Shown, bridge: Bridge, progress: Progress) -> None:
+        """Show where the job stands; repaints only when something is another than before."""
+        self.job = job
+        width = max(20, self.content_size.width)
+        said = Content("\n").join(_lines(job, bridge, progress, width))
+        if not said.is_same(self._said):
+            self._said = said
+            self.update(said)
+
+
+def _lines(job: Shown, bridge: Bridge, progress: Progress, width: int) -> list[Content]:
+    match job:
+        case ServeStatus():
+            figures = Figures(peers=tuple(progress.peer_rate(job, peer) for peer in job.peers))
+            return serve_lines(job, figures, bridge.fingerprint, width)
+        case ConnectStatus():
+            figures = Figures(progress.rate(job), progress.eta(job))
+            summary, since = bridge.summaries.get(job.id), bridge.in_sync_since.get(job.id)
+            return connect_lines(job, figures, summary, since, width)
+        case EndedJob():
+            return ended_lines(job, width)
+
+
+class JobList(VerticalScroll, can_focus=False):
+    """The cards of all jobs of one kind, in the order they began."""
+
+    DEFAULT_CSS: ClassVar[str] = """
+    JobList {
+        padding: 0 1;
+        .empty { color: $text-muted; padding: 1 2; }
+    }
+    """
+
+    def __init__(self, empty: str) -> None:
+        """`empty` is said while there is no job."""
+        super().__init__()
+        self._empty = empty
+
+    def compose(self) -> ComposeResult:
+        """Begin without jobs."""
+        yield Static(self._empty, classes="empty", markup=False)
+
+    @property
+    def cards(self) -> dict[int, JobCard]:
+        """The cards by the id of their job."""
+        return {card.job.id: card for card in self.query(JobCard)}
+
+    @property
+    def focused_card(self) -> JobCard | None:
+        """The card that keys act on: the focused one, or the only one."""
+        cards = list(self.cards.values())
+        return next((card for card in cards if card.has_focus), cards[0] if len(cards) == 1 else None)
+
+    def show(self, jobs: "tuple[Shown, ...]", bridge: Bridge, progress: Progress) -> None:
+        """Show exactly these jobs."""
+        cards = self.cards
+        for job_id in cards.keys() - {job.id for job in jobs}:
+            cards[job_id].remove()
+        for job in jobs:
+            card = cards.get(job.id)
+            if card is None:
+                card = JobCard(job)
+                self.mount(card)
+            if card.is_mounted:
+                card.show(job, bridge, progress)
+        self.query_one(".empty").display = not jobs

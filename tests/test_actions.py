@@ -1,0 +1,126 @@
+"""The keys: one list, no two of them in each other's way."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import combinations
+
+import pytest
+from hypothesis import given, strategies as st
+from textual.widgets import Input
+
+from leafsync.actions import ACTIONS, Action, bind, keymap_problem
+
+PLAIN = re.compile(
+    r"[a-z0-9]|f([1-9]|1[0-2])|ctrl\+[a-z]|enter|escape|backspace|delete|tab|up|down|left|right|slash|question_mark"
+)
+"""Keys that every terminal sends: letters, digits, F-keys and control with a letter."""
+
+MULTIPLEXERS = {"ctrl+a", "ctrl+b"}
+"""Keys that screen and tmux take for themselves."""
+
+NAMES = re.compile(r"[a-z]+\.[a-z]+")
+
+
+def keys_of(action: Action) -> list[str]:
+    return action.keys.split(",")
+
+
+def group_of(action: Action) -> str:
+    return action.id.partition(".")[0]
+
+
+def keys_of_input() -> Iterator[str]:
+    for binding in Input.BINDINGS:
+        yield from (binding.key if hasattr(binding, "key") else binding[0]).split(",")
+
+
+def test_every_action_is_there_once() -> None:
+    from leafsync import actions
+
+    assert len(actions._ALL) == len(ACTIONS)
+    assert all(NAMES.fullmatch(action_id) for action_id in ACTIONS)
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=lambda action: action.id)
+def test_every_key_is_one_that_every_terminal_sends(action: Action) -> None:
+    assert all(PLAIN.fullmatch(key) for key in keys_of(action))
+    assert not MULTIPLEXERS.intersection(keys_of(action))
+    assert not keymap_problem(action.id, action.keys)
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=lambda action: action.id)
+def test_every_action_says_what_it_does(action: Action) -> None:
+    assert 1 <= len(action.label) <= 12
+    assert action.label[0].isupper()
+    assert action.help.endswith(".")
+    assert action.help.isascii()
+
+
+def test_no_two_actions_that_are_there_together_share_a_key() -> None:
+    groups = defaultdict(list)
+    for action in ACTIONS.values():
+        groups[group_of(action)].append(action)
+    together = [groups[name] for name in ("picker", "trust", "transfers", "history", "conflicts", "held", "modal")]
+    together = [group + groups["app"] for group in together]
+    together.append([*groups["app"], *groups["form"]])
+    together.append([*groups["app"], *groups["job"]])
+    for group in together:
+        for one, other in combinations(group, 2):
+            assert not set(keys_of(one)) & set(keys_of(other)), (one.id, other.id)
+
+
+def test_the_keys_of_forms_are_not_those_of_the_line_that_is_typed_into() -> None:
+    taken = set(keys_of_input())
+    assert "ctrl+e" in taken  # to the end of the line
+    for action in ACTIONS.values():
+        if group_of(action) in ("form", "modal") and action.id != "modal.yes":
+            assert not taken.intersection(keys_of(action)), action.id
+            assert all(len(key) > 1 for key in keys_of(action)), action.id
+
+
+def test_a_binding_is_made_of_its_action() -> None:
+    binding = bind("app.quit", "leave")
+    action = ACTIONS["app.quit"]
+    assert (binding.key, binding.action, binding.description) == (action.keys, "leave", action.label)
+    assert (binding.id, binding.tooltip, binding.show, binding.priority) == (action.id, action.help, True, False)
+    assert bind("app.serve", "x").show is False
+    assert bind("app.serve", "x", shown=True).show is True
+    assert bind("app.quit", "x", priority=True).priority is True
+
+
+def test_an_action_that_is_not_there_cannot_be_bound() -> None:
+    with pytest.raises(KeyError):
+        bind("app.fly", "fly")
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("f2", ""),
+        ("f2, ctrl+s", ""),
+        ("?", ""),
+        ("question_mark", ""),
+        ("slash", ""),
+        ("ctrl+shift+a", ""),
+        ("pageup", ""),
+        ("", "there is no key ''"),
+        ("f2,", "there is no key ''"),
+        ("crtl+s", "there is no key 'crtl+s'"),
+        ("ctrl-s", "there is no key 'ctrl-s'"),
+        ("f99", "there is no key 'f99'"),
+        ("entre", "there is no key 'entre'"),
+    ],
+)
+def test_what_a_keymap_may_say(keys: str, problem: str) -> None:
+    assert keymap_problem("form.start", keys) == problem
+
+
+def test_a_keymap_names_what_there_is() -> None:
+    assert keymap_problem("form.strat", "f2") == "nothing is called 'form.strat'"
+
+
+@given(st.text())
+def test_a_keymap_may_say_anything(keys: str) -> None:
+    problem = keymap_problem("form.start", keys)
+    assert (problem == "") == all(keymap_problem("form.start", key) == "" for key in keys.split(","))
