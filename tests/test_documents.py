@@ -1,5 +1,6 @@
 """The documents say what the code does: vectors, codes and commands that can be checked are."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ def test_the_vectors_of_the_protocol(label: str, value: bytes) -> None:
 @pytest.mark.parametrize("code", CloseCode)
 def test_every_close_code_is_documented(code: CloseCode) -> None:
     assert f"| {code.value} | {code.name} |" in PROTOCOL
+
+
+def test_reserved_close_codes_are_not_used() -> None:
+    reserved = {int(code) for code in re.findall(r"^\| (\d+) \| \| reserved", PROTOCOL, re.MULTILINE)}
+    assert reserved == set(range(10)) - {int(code) for code in CloseCode}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from leafsync.engine.core.conflicts import MAX_DEVICE, conflict_name, free_name
+from leafsync.engine.core.conflicts import MAX_COPIES, MAX_DEVICE, Copies, conflict_name, free_name
 from leafsync.engine.core.names import MAX_NAME, collision_key, name_problem, parent
 
 MOMENT = "20260102-030405"
@@ -107,6 +107,17 @@ def test_a_copy_of_what_can_travel_can_travel(parts: list[str], device: str) -> 
 )
 def test_a_taken_name_gets_a_number(path: str, taken: list[str], expected: str) -> None:
     assert free_name(path, {collision_key(name) for name in taken}) == expected
+
+
+def test_a_file_has_so_many_copies_and_no_more() -> None:
+    copies = Copies(["a.txt", *(f"a.conflict-2026010{day}-000000-d.txt" for day in range(1, 9)), "a.conflict-x.txt"])
+    copy = conflict_name("d/a.txt", MOMENT, "laptop")
+    assert not copies.full(copy)
+    assert [copies.add(copy), copies.add(copy)] == [copy, copy.replace("laptop", "laptop-2")]
+    assert copies.full(copy)
+    assert copies.full(conflict_name("d/a.conflict-20260101-000000-d.txt", MOMENT, "laptop"))
+    assert not copies.full(conflict_name("d/b.txt", MOMENT, "laptop"))
+    assert MAX_COPIES == 10
 
 
 def test_a_number_still_fits_into_a_name_of_full_length() -> None:

@@ -78,7 +78,7 @@ DECODERS: tuple[Decoder[Any], ...] = (control_requests, control_replies, data_re
 
 EXAMPLES: list[Message] = [
     Hello([1, 2], ["zstd"], "laptop", "leafsync 0.1"),
-    Welcome(1, [], "server", "leafsync 0.1", "0f", True),
+    Welcome(1, [], "server", "leafsync 0.1", "0f", True, True),
     DigestRequest(),
     DigestRequest("dir/a"),
     Digest(HASH, 3, 1 << 40, 0, 5),
@@ -98,7 +98,7 @@ EXAMPLES: list[Message] = [
 
 GOLDEN = [
     "950192010291a47a737464a66c6170746f70ac6c65616673796e6320302e31",
-    "97020190a6736572766572ac6c65616673796e6320302e31a23066c3",
+    "98020190a6736572766572ac6c65616673796e6320302e31a23066c3c3",
     "9203a0",
     "9203a56469722f61",
     "9604c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f03cf00000100000000000005",
@@ -124,6 +124,11 @@ def test_every_message_has_its_published_bytes(message: Message, golden: str) ->
     assert FAMILIES[type(message)].decode(bytes.fromhex(golden)) == message
 
 
+def test_a_welcome_of_an_older_device_says_nothing_of_names_that_fold() -> None:
+    older = bytes.fromhex("97020190a6736572766572ac6c65616673796e6320302e31a23066c3")
+    assert control_replies.decode(older) == Welcome(1, [], "server", "leafsync 0.1", "0f", True, False)
+
+
 def test_every_message_has_an_example_and_a_tag_of_its_own() -> None:
     tagged = [message for message in Message.__subclasses__() if message.__struct_config__.tag is not None]
     assert set(tagged) == set(FAMILIES) == {type(example) for example in EXAMPLES}
@@ -137,7 +142,7 @@ def test_a_frame_is_its_length_and_its_body() -> None:
 def test_published_numbers() -> None:
     assert (messages.PROTOCOL_VERSION, messages.FIRST_OPTIONAL_TAG, messages.LENGTH_SIZE) == (1, 128, 4)
     assert (MAX_FRAME, MAX_ITEMS, MAX_LEAVES_PAGE, MAX_CHUNK_INDEX) == (1 << 20, 4096, 16_384, 1 << 23)
-    assert [int(code) for code in CloseCode] == list(range(10))
+    assert [int(code) for code in CloseCode] == [0, 1, 2, 3, 5, 6, 7, 9]
     assert [(int(code), code.name) for code in Encoding] == [(0, "RAW"), (1, "ZERO")]
     assert [(int(code), code.name) for code in AbortReason] == [(1, "GONE"), (2, "CHANGED"), (3, "UNREADABLE")]
     assert [(int(code), code.name) for code in Kind] == [(1, "FILE"), (2, "DIRECTORY"), (3, "SYMLINK"), (4, "WITHHELD")]
@@ -178,7 +183,7 @@ changes = st.builds(
 )
 any_message: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.lists(versions, min_size=1, max_size=16), st.lists(texts, max_size=4), texts, texts),
-    st.builds(Welcome, versions, st.lists(texts, max_size=4), texts, texts, texts, st.booleans()),
+    st.builds(Welcome, versions, st.lists(texts, max_size=4), texts, texts, texts, st.booleans(), st.booleans()),
     st.builds(DigestRequest, texts),
     st.builds(Digest, hashes, counts, counts, counts, counts),
     st.builds(ListRequest, st.lists(texts, min_size=1, max_size=4)),

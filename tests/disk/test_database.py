@@ -16,6 +16,7 @@ from leafsync.engine.disk.store import HashRow, StagedRow, Store
 from leafsync.errors import DiskFailed, StoreUnusable
 
 ROOT = b"r" * 32
+IDENTITY = Identity("a" * 32, True, 5)
 
 SCHEMA_1 = """
 CREATE TABLE hashes (mark INTEGER PRIMARY KEY, root BLOB NOT NULL, racy INTEGER NOT NULL, checksum BLOB NOT NULL);
@@ -60,7 +61,7 @@ class TestSchema1:
             store.put_base("peer", "remote", ROOT, {"": ()})
         assert version(path) == SCHEMA_VERSION
         with Store.open(path) as store:
-            assert store.base_digest("peer", "remote") == ROOT
+            assert store.base("peer", "remote") == {"": ()}
 
     def test_killed_half_way_it_starts_again(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = (*database._MIGRATIONS[:1], (*database._MIGRATIONS[1], "SELECT no_such_function()"))
@@ -119,8 +120,8 @@ class TestManyProcesses:
 
     def test_what_the_other_wrote_is_seen(self, path: Path) -> None:
         with Store.open(path) as one, Store.open(path) as other:
-            one.put_identity(Identity("a" * 32, True, 5))
-            assert other.identity() == Identity("a" * 32, True, 5)
+            one.put_identity(IDENTITY)
+            assert other.identity() == IDENTITY
             record = PassRecord("p", "m", "peer", (ActionRecord(ActionKind.MADE, "d"),))
             other.put_pass(record)
             assert one.find_pass("p") == record
@@ -131,15 +132,15 @@ class TestManyProcesses:
             other = sqlite3.connect(path, isolation_level=None)
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(DiskFailed, match="another program has held it"):
-                store.forget_bases()
+                store.put_identity(IDENTITY)
             assert store.passes() == []
             other.execute("ROLLBACK")
             other.close()
-            store.forget_bases()
+            store.put_identity(IDENTITY)
 
     def test_closing_does_not_wait_for_a_reader(self, path: Path) -> None:
         store = Store.open(path)
-        store.forget_bases()
+        store.put_identity(IDENTITY)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN")
         other.execute("SELECT * FROM bases").fetchall()

@@ -46,15 +46,19 @@ def buffered(connection: Any) -> int:
     return sum(len(stream._buffer) for stream in connection._streams.values())
 
 
+def frame(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
+
+
 # Streams
 
 
 async def test_bytes_arrive_in_both_directions(make_pair: MakePair) -> None:
     client, server = await make_pair().handshake()
     near, far = await streams_of(client, server)
-    await near.write_frame(b"question")
+    await near.write(frame(b"question"))
     assert await far.read_frame(cap=100) == b"question"
-    await far.write_frame(b"answer")
+    await far.write(frame(b"answer"))
     far.finish()
     assert await near.read_frame(cap=100) == b"answer"
     assert await near.read_frame(cap=100) is None
@@ -439,7 +443,7 @@ async def test_every_wait_is_told_how_the_connection_ended(make_pair: MakePair, 
 async def test_what_came_whole_before_the_end_can_still_be_read(make_pair: MakePair) -> None:
     client, server = await make_pair().handshake()
     near, far = await streams_of(client, server)
-    await near.write_frame(b"last words")
+    await near.write(frame(b"last words"))
     near.finish()
     await asyncio.sleep(0.1)
     client.close()

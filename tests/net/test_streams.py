@@ -267,16 +267,16 @@ async def test_a_write_waits_while_the_connection_is_full(stream: Stream, owner:
 async def test_two_writes_are_not_mixed(stream: Stream, owner: Owner) -> None:
     a, b = b"a" * (2 * WRITE_PIECE), b"b" * (2 * WRITE_PIECE)
     owner.open.clear()
-    writing = [asyncio.create_task(stream.write_frame(a)), asyncio.create_task(stream.write_frame(b))]
+    writing = [asyncio.create_task(stream.write(frame(a))), asyncio.create_task(stream.write(frame(b)))]
     await asyncio.sleep(1)
     owner.open.set()
     await asyncio.gather(*writing)
     assert b"".join(owner.sent) == frame(a) + frame(b)
 
 
-async def test_write_frame_takes_any_buffer(stream: Stream, owner: Owner) -> None:
-    await stream.write_frame(memoryview(bytearray(b"hello")))
-    assert b"".join(owner.sent) == frame(b"hello")
+async def test_write_takes_any_buffer(stream: Stream, owner: Owner) -> None:
+    await stream.write(memoryview(bytearray(b"hello")))
+    assert b"".join(owner.sent) == b"hello"
 
 
 async def test_finish_ends_once_and_forbids_writes(stream: Stream, owner: Owner) -> None:

@@ -203,6 +203,36 @@ async def test_what_the_server_ignores_is_not_sent_again_and_again(pair: Pair) -
     assert "a.log" in pair.client.tree()
 
 
+async def test_of_two_names_that_are_one_on_the_server_one_is_sent(pair: Pair) -> None:
+    server = await pair.server.serve()
+    server._context.share.folder._folds = True
+    pair.client.write("Name", "x", mtime=OLD)
+    pair.client.write("name", "y", mtime=OLD)
+    for _pass in range(2):
+        summary = await pair.client.sync(server)
+        assert summary.problems == (("name", "another name differs only in case or normal form"),)
+        assert pair.server.read("Name") == b"x"
+        assert set(pair.server.tree()) == {"Name"}
+
+
+async def test_a_name_that_changes_its_case_is_renamed_on_a_server_that_folds_names(pair: Pair) -> None:
+    pair.server.write("name", "x", mtime=OLD)
+    server = await pair.server.serve()
+    server._context.share.folder._folds = True
+    await pair.client.sync(server)
+    (pair.client.folder / "name").unlink()
+    pair.client.write("Name", "edited", mtime=OLD + 5)
+    summary = await pair.client.sync(server)
+    assert (summary.remote_moved, summary.remote_trashed) == ((("name", "Name"),), ())
+    assert same(pair)
+
+
+async def test_a_server_that_takes_no_changes_does_not_try_how_names_fold(pair: Pair) -> None:
+    server = await pair.server.serve(read_only=True)
+    await pair.client.sync(server)
+    assert server._context.share.folder._folds is None
+
+
 async def test_dry_run_changes_nothing(pair: Pair) -> None:
     fill(pair.server)
     pair.client.write("mine", "x", mtime=OLD)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from leafsync.engine.core import deletes
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import (
     Changed,
@@ -32,6 +33,7 @@ from leafsync.engine.disk.scan import scan
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.sync import connect, connecting, share as share_module
 from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.serve import Session
 from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
 from tests.support.devices import Device, Pair, until
@@ -134,6 +136,148 @@ async def test_a_renamed_file_may_change_its_time_and_bit(pair: Pair, server: Se
     (pair.client.folder / "renamed").chmod(0o755)
     summary = await pair.client.sync(server)
     assert (summary.remote_moved, summary.problems, summary.totals.sent) == ((("a", "renamed"),), (), 0)
+    assert same(pair)
+
+
+# What the other side ignores
+
+
+@pytest.fixture
+async def picky(pair: Pair, server: ServeJob) -> ServeJob:
+    """Let the server ignore some names, by rules that do not travel."""
+    pair.server.write(".leafsyncignore", ".leafsyncignore\n*.log\nhidden/\n", mtime=OLD)
+    await pair.client.sync(server)
+    return server
+
+
+def note(source: str) -> str:
+    return f"renamed from {source}, but ignored on the other side: there it counts as deleted"
+
+
+async def test_a_rename_to_a_name_that_is_ignored_there_deletes_the_old_one(pair: Pair, picky: ServeJob) -> None:
+    (pair.client.folder / "a").rename(pair.client.folder / "a.log")
+    (pair.client.folder / "a.log").chmod(0o755)
+    summary = await pair.client.sync(picky)
+    assert summary.notes == (("a.log", note("a")),)
+    assert (summary.remote_trashed, summary.remote_moved, summary.problems) == (("a",), (), ())
+    assert pair.server.trash() == {"a"}
+    assert {"a.log"} == set(pair.client.tree()) - set(pair.server.tree())
+    again = await pair.client.sync(picky)
+    assert (again.changed, again.partial, again.notes) == (False, False, ())
+    assert pair.client.read("a.log") == b"content of a"
+
+
+async def test_a_renamed_directory_that_is_ignored_there(pair: Pair, picky: ServeJob) -> None:
+    for name in ("dir/one", "dir/in/two", "dir/in/three"):
+        pair.client.write(name, name, mtime=OLD)
+    await pair.client.sync(picky)
+    (pair.client.folder / "dir").rename(pair.client.folder / "hidden")
+    summary = await pair.client.sync(picky)
+    assert summary.notes == (("hidden", note("dir")),)
+    assert (set(pair.server.tree()), summary.problems) == ({*"abcdefgh", ".leafsyncignore"}, ())
+    again = await pair.client.sync(picky)
+    assert (again.changed, again.partial, again.notes) == (False, False, ())
+
+
+async def test_what_was_renamed_out_of_a_directory_that_is_gone(pair: Pair, picky: ServeJob) -> None:
+    pair.client.write("dir/one", "x", mtime=OLD)
+    await pair.client.sync(picky)
+    (pair.client.folder / "dir/one").rename(pair.client.folder / "one.log")
+    (pair.client.folder / "dir").rmdir()
+    (pair.client.folder / "b").unlink()
+    summary = await pair.client.sync(picky)
+    assert (set(summary.remote_trashed), summary.problems) == ({"b", "dir/one", "dir"}, ())
+    assert "dir" not in pair.server.tree()
+
+
+async def test_many_such_renames_wait_for_a_confirmation(
+    pair: Pair, picky: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletes, "MAX_DELETES", 2)
+    for name in "abc":
+        (pair.client.folder / name).rename(pair.client.folder / f"{name}.log")
+    for _pass in range(2):
+        summary = await pair.client.sync(picky)
+        assert (summary.remote_held, summary.remote_trashed) == (("a", "b", "c"), ())
+        assert [path for path, _sentence in summary.notes] == ["a.log", "b.log", "c.log"]
+        assert {"a", "b", "c"} < set(pair.server.tree())
+    summary = await pair.client.sync(picky, allow_deletes=True)
+    assert (summary.remote_held, summary.remote_trashed) == ((), ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("newer", ["client", "server"])
+async def test_conflict_copies_that_are_ignored_there(pair: Pair, picky: ServeJob, newer: str) -> None:
+    """The copy is here alone; the version that lost on the other side is in its trash besides."""
+    pair.server.write(".leafsyncignore", ".leafsyncignore\n*.conflict-*\n", mtime=OLD)
+    pair.client.write("a", "the client's", mtime=OLD + (9 if newer == "client" else 5))
+    pair.server.write("a", "the server's", mtime=OLD + (9 if newer == "server" else 5))
+    summary = await pair.client.sync(picky)
+    ((path, copy),) = summary.conflicts
+    kept, lost = (b"the client's", b"the server's") if newer == "client" else (b"the server's", b"the client's")
+    assert (path, summary.problems, summary.notes) == ("a", (), ())
+    assert pair.client.read("a") == pair.server.read("a") == kept
+    assert pair.client.read(copy) == lost
+    assert copy not in pair.server.tree()
+    assert pair.server.trash() == ({"a"} if newer == "client" else set())
+    assert summary.sent == (("a",) if newer == "client" else ())
+    assert summary.totals.files == summary.totals.files_done == (2 if newer == "client" else 1)
+    again = await pair.client.sync(picky)
+    assert (again.changed, again.partial, again.notes) == (False, False, ())
+
+
+async def test_a_pass_that_was_interrupted_leaves_one_conflict_copy(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.client.write("a", "the client's", mtime=OLD + 9)
+    pair.server.write("a", "the server's", mtime=OLD + 5)
+    with monkeypatch.context() as broken:
+        broken.setattr(Client, "change", stalled)
+        with pytest.raises(PeerStalled):
+            await pair.client.sync(server)
+    (copy,) = set(pair.client.tree()) - {*"abcdefgh"}
+    summary = await pair.client.sync(server)
+    assert summary.conflicts == (("a", copy),)
+    assert same(pair)
+    assert (pair.server.read("a"), pair.server.read(copy)) == (b"the client's", b"the server's")
+    assert set(pair.server.tree()) == {*"abcdefgh", copy}
+
+
+async def test_while_connected_what_is_ignored_there_is_not_sent_again(
+    pair: Pair, picky: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 60.0)
+    asked: list[ChangeRequest] = []
+    answer = Session._change
+
+    async def noted(session: Session, control: Any, request: ChangeRequest) -> None:
+        asked.append(request)
+        await answer(session, control, request)
+
+    monkeypatch.setattr(Session, "_change", noted)
+    (pair.client.folder / "a").rename(pair.client.folder / "a.log")
+    before = len(pair.client.passes())
+    job = await pair.client.connect(picky, mode=Mode.BOTH)
+    await until(lambda: len(pair.client.passes()) > before)
+    pair.server.write("b", "edited there", mtime=OLD + 9)
+    await until(lambda: pair.client.passes()[-1].fetched == ("b",))
+    await job.stop()
+    assert [[change.kind.name for change in request.changes] for request in asked] == [["MOVE"], ["DELETE"]]
+    assert pair.client.passes()[-1].notes == ()
+
+
+async def test_what_is_not_ignored_there_any_more_is_sent(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "PASS_INTERVAL", 60.0)
+    pair.server.write(".leafsyncignore", "*.log\n", mtime=OLD)
+    pair.client.write("new.log", "x", mtime=OLD)
+    before = len(pair.client.passes())
+    job = await pair.client.connect(server, mode=Mode.BOTH)
+    await until(lambda: len(pair.client.passes()) > before)
+    assert "new.log" not in pair.server.tree()
+    pair.server.write(".leafsyncignore", "", mtime=OLD + 5)
+    await until(lambda: "new.log" in pair.server.tree())
+    await job.stop()
     assert same(pair)
 
 
@@ -269,6 +413,101 @@ async def test_an_emptied_side_is_held_until_it_is_allowed(pair: Pair, server: S
     assert summary.remote_trashed + summary.trashed == tuple("bcdefgh")
     assert same(pair)
     assert (pair.server if emptied == "client" else pair.client).trash() == set("bcdefgh")
+
+
+@pytest.fixture
+async def waiting(pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch) -> ServeJob:
+    """Let more deletes wait, on either side, than a pass does unasked; twice as many files come afterwards."""
+    monkeypatch.setattr(deletes, "MAX_DELETES", 2)
+    for name in "abc":
+        (pair.client.folder / name).unlink()
+    for name in "def":
+        (pair.server.folder / name).unlink()
+    return server
+
+
+def grow(pair: Pair) -> None:
+    """Make both folders so large that what waits is no mass any more."""
+    for device in (pair.client, pair.server):
+        for number in range(20):
+            device.write(f"more {number}", "x", mtime=OLD)
+
+
+async def test_a_hold_outlives_the_run(pair: Pair, waiting: ServeJob) -> None:
+    first = await pair.client.sync(waiting)
+    assert (first.held, first.remote_held) == (("d", "e", "f"), ("a", "b", "c"))
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (first.held, first.remote_held)
+    assert summary.partial
+    summary = await pair.client.sync(waiting, allow_deletes=True)
+    assert (summary.trashed, summary.remote_trashed) == (first.held, first.remote_held)
+    for name in ("more 0", "more 1", "more 2"):
+        (pair.client.folder / name).unlink()
+    summary = await pair.client.sync(waiting)
+    assert (len(summary.remote_trashed), summary.partial) == (3, False)
+    assert same(pair)
+
+
+async def test_a_hold_outlives_a_pass_that_failed(
+    pair: Pair, waiting: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(pair)
+    pair.client.write("mine", "x", mtime=OLD)
+    monkeypatch.setattr(deletes, "MAX_DELETE_SHARE", 0.05)
+    with monkeypatch.context() as broken:
+        broken.setattr(Client, "change", stalled)
+        with pytest.raises(PeerStalled):
+            await pair.client.sync(waiting)
+    monkeypatch.setattr(deletes, "MAX_DELETE_SHARE", 0.25)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ("a", "b", "c"))
+
+
+async def stalled(_client: Client, *_arguments: Any) -> Sequence[Refusal]:
+    raise PeerStalled(peer="server", seconds="1")
+
+
+async def test_a_hold_ends_when_the_files_are_back(pair: Pair, waiting: ServeJob) -> None:
+    await pair.client.sync(waiting)
+    for device, names in ((pair.client, "abc"), (pair.server, "def")):
+        for name in names:
+            device.write(name, f"content of {name}", mtime=OLD)
+    assert not (await pair.client.sync(waiting)).partial
+    grow(pair)
+    await pair.client.sync(waiting)
+    for name in "abc":
+        (pair.client.folder / name).unlink()
+    summary = await pair.client.sync(waiting)
+    assert (summary.remote_trashed, summary.partial) == (("a", "b", "c"), False)
+
+
+async def test_a_dry_run_neither_holds_nor_lets_go(pair: Pair, waiting: ServeJob) -> None:
+    assert (await pair.client.sync(waiting, dry_run=True)).held
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.trashed, summary.remote_trashed) == (("d", "e", "f"), ("a", "b", "c"))
+
+
+async def test_a_pass_in_one_direction_leaves_the_other_ones_hold(pair: Pair, waiting: ServeJob) -> None:
+    await pair.client.sync(waiting)
+    await pair.client.pull(waiting, mode=Mode.PUSH)
+    await pair.client.pull(waiting, mode=Mode.PULL)
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ("a", "b", "c"))
+    await pair.client.pull(waiting, mode=Mode.PUSH, allow_deletes=True)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ())
+
+
+async def test_a_pass_about_one_file_leaves_the_hold_of_others(pair: Pair, waiting: ServeJob) -> None:
+    await pair.client.sync(waiting)
+    summary = await pair.client.sync(waiting, file="a", allow_deletes=True)
+    assert summary.remote_trashed == ("a",)
+    grow(pair)
+    summary = await pair.client.sync(waiting)
+    assert (summary.held, summary.remote_held) == (("d", "e", "f"), ("b", "c"))
 
 
 # A server that means no good

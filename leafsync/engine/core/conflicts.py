@@ -1,12 +1,17 @@
 """Names of conflict copies: where the version goes on that does not keep the name."""
 
 import re
-from collections.abc import Callable, Container
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable
 
 from leafsync.engine.core.names import MAX_NAME, collision_key, join, parent
 
 MAX_DEVICE = 32
 """Characters of a device's name in a conflict copy's name: enough to tell devices apart."""
+
+MAX_COPIES = 10
+"""Conflict copies of one file: what two programs write on both sides all the time would fill the folders with copies
+that nobody decides (fault case 54)."""
 
 _MARK = r"\.conflict-\d{8}-\d{6}-[A-Za-z0-9_-]+"
 _EXTENSION = r"(\.tar)?\.\w{1,10}"
@@ -44,6 +49,41 @@ def conflict_of(copy: str) -> str | None:
     """
     found = _COPY.fullmatch(copy.rpartition("/")[2])
     return join(parent(copy), found["stem"] + found["extension"]) if found else None
+
+
+class Copies:
+    """The conflict copies in one directory, and the names that are free for more."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """Count those among `names`, all that there are on either side."""
+        there = set(names)
+        self._taken = {collision_key(name) for name in there}
+        self._copies: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(there):
+            original = conflict_of(name)
+            if original is not None:
+                self._copies[original].append(name)
+
+    def names(self, copy: str) -> list[str]:
+        """Return the names of the copies that there are of the file of which `copy` is to be one."""
+        return self._copies.get(_original(copy), [])
+
+    def full(self, copy: str) -> bool:
+        """Whether the file of which `copy` is to be one has as many as it may."""
+        return len(self.names(copy)) >= MAX_COPIES
+
+    def add(self, copy: str) -> str:
+        """Return the path that `copy` gets, see `free_name`; it counts from now on."""
+        free = free_name(copy, self._taken)
+        name = free.rpartition("/")[2]
+        self._taken.add(collision_key(name))
+        self._copies[_original(copy)].append(name)
+        return free
+
+
+def _original(copy: str) -> str:
+    name = copy.rpartition("/")[2]
+    return conflict_of(name) or name
 
 
 def _parts(name: str) -> tuple[str, str, str]:

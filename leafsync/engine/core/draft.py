@@ -18,14 +18,7 @@ class Draft:
     def add(self, other: "Draft") -> None:
         """Append what `other` found."""
         for mine, more in zip(self.steps, other.steps, strict=True):
-            mine.asides += more.asides
-            mine.clearings += more.clearings
-            mine.directories += more.directories
-            mine.moves += more.moves
-            mine.fetches += more.fetches
-            mine.links += more.links
-            mine.touches += more.touches
-            mine.deletes += more.deletes
+            mine.extend(more)
         self.conflicts += other.conflicts
         self.problems += other.problems
         self.notes += other.notes

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from leafsync.engine.core.conflicts import CopyName, free_name
+from leafsync.engine.core.conflicts import MAX_COPIES, Copies, CopyName
 from leafsync.engine.core.draft import Draft
-from leafsync.engine.core.index import Entry, Index, Kind, Problem
+from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
 from leafsync.engine.core.names import collision_key, join, parent
 from leafsync.engine.core.steps import Conflict, Fetch, Link, Move, Touch, Trash
 from leafsync.engine.core.trees import BASE, Listings, Trees
@@ -22,6 +22,10 @@ SIDES: tuple[Literal["local"], Literal["remote"]] = ("local", "remote")
 
 Pair = tuple[Entry | None, Entry | None]
 """What the local and the remote side have at a path."""
+
+
+Ignored = Callable[[str, bool], bool]
+"""(path, whether it is a directory) -> whether rules leave it out."""
 
 
 class Mode(StrEnum):
@@ -53,10 +57,12 @@ class Merge:
         *,
         sends: bool,
         copy_name: CopyName,
-        ignored: Callable[[str, bool], bool],
-        folds: bool,
+        ignored: tuple[Ignored, Ignored],
+        folds: tuple[bool, bool],
     ) -> None:
-        """Compare; `sends` says whether the remote side may be changed where the mode wants it."""
+        """Compare; `sends` says whether the remote side may be changed where the mode wants it, `ignored` what each
+        side's rules leave out, `folds` on which sides names that differ in case or normal form are one.
+        """
         self.draft = Draft()
         self.digests: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
         """For each side, the digests of the directories it makes, as the other side has them."""
@@ -66,8 +72,8 @@ class Merge:
         self._copy_name = copy_name
         self._ignored = ignored
         self._folds = folds
-        self._taken: dict[str, set[str]] = {}
-        """Collision keys of the names in a directory, once a conflict copy goes there."""
+        self._copies: dict[str, Copies] = {}
+        """Those in a directory, once one more is to go there."""
 
     def run(self) -> Draft:
         """Walk from the top. Raises KeyError when a listing is missing."""
@@ -81,7 +87,7 @@ class Merge:
             for side, there in ((LOCAL, local), (REMOTE, remote), (BASE, True))
         )
         self._align(path, names)
-        refused = self._collisions(path, names) if self._folds and self._changes[LOCAL] else frozenset()
+        refused = self._collisions(LOCAL, path, names) | self._collisions(REMOTE, path, names)
         here = there = False
         for name in sorted(names[LOCAL].keys() | names[REMOTE].keys()):
             now = names[LOCAL].get(name), names[REMOTE].get(name)
@@ -94,19 +100,21 @@ class Merge:
         return After(here, there)
 
     def _takes_part(self, path: str, now: Pair) -> bool:
-        """Whether no side withholds the entry and no rule here ignores it.
-
-        What is here already was not ignored when it was scanned, so the rules are asked only about what is new: no
-        entry, or one that a rule for directories alone may treat differently.
-        """
-        local, remote = now
+        """Whether no side withholds the entry and no rule of a side ignores it."""
         if any(entry is not None and entry.kind is Kind.WITHHELD for entry in now):
             return False
-        if remote is None:
-            return True
-        is_directory = remote.kind is Kind.DIRECTORY
-        known = local is not None and (local.kind is Kind.DIRECTORY) == is_directory
-        return known or not self._ignored(path, is_directory)
+        return not (self._ignores(LOCAL, path, now) or self._ignores(REMOTE, path, now))
+
+    def _ignores(self, side: int, path: str, now: Pair) -> bool:
+        """Whether a rule of `side` ignores what the other side has.
+
+        What a side has already was not ignored when it was scanned, so its rules are asked only about what is new: no
+        entry, or one that a rule for directories alone may treat differently.
+        """
+        mine, other = now[side], now[1 - side]
+        if other is None or (mine is not None and _is_directory(mine) == _is_directory(other)):
+            return False
+        return self._ignored[side](path, _is_directory(other))
 
     def _entry(self, path: str, base: Entry | None, now: Pair) -> After:
         local, remote = now
@@ -157,31 +165,61 @@ class Merge:
 
     def _conflict(self, path: str, local: Entry, remote: Entry) -> After:
         """Keep both of two leaves: one keeps the name, the other goes on as a copy wherever there may be changes."""
-        if any(self._changes):
-            kept = self._kept(local, remote)
+        kept = self._kept(local, remote)
+        if any(self._changes) and self._has_room(path, kept, local, remote):
+            lost = (local, remote)[1 - kept]
             copy = self._copy(path, kept, local, remote)
-            self.draft.steps[1 - kept].moves.append(Move(path, copy, (local, remote)[1 - kept]))
-            self._put(1 - kept, path, (local, remote)[kept], None)
+            if copy:
+                self.draft.steps[1 - kept].moves.append(Move(path, copy, lost))
+            self._put(1 - kept, path, (local, remote)[kept], None if copy else lost)
         return After(local=True, remote=True)
 
     def _copy(self, path: str, kept: int, local: Entry, remote: Entry) -> str:
-        """Note a conflict, bring the version that loses its name to the side that keeps it, and return its new path."""
+        """Note a conflict, bring the version that loses its name to the side that keeps it, and return its new path.
+
+        Returns "" when that side has it as a copy already, which comes to the other side like any new file, or cannot:
+        an earlier pass did not come to its end, or the other side ignores the name of the copy.
+        """
         lost = (local, remote)[1 - kept]
-        copy = self._free(self._copy_name(path, SIDES[1 - kept]))
+        earlier = self._earlier_copy(path, kept, lost)
+        copy = earlier or self._copies_of(path).add(self._copy_name(path, SIDES[1 - kept]))
         self.draft.conflicts.append(Conflict(path, copy, SIDES[kept], local, remote))
+        if earlier:
+            return ""
         if self._changes[kept]:
             named = msgspec.structs.replace(lost, name=copy.rpartition("/")[2])
             self._put(kept, copy, named, None, path if kept == LOCAL else "")
         return copy
 
-    def _free(self, path: str) -> str:
+    def _earlier_copy(self, path: str, kept: int, lost: Entry) -> str:
+        """Return the conflict copy by which the side that keeps its version of `path` has the `lost` one too, or "".
+
+        One that the other side has deleted since does not count: it is about to go.
+        """
         above = parent(path)
-        if above not in self._taken:
+        for name in self._copies_of(path).names(self._copy_name(path, SIDES[1 - kept])):
+            mine, other = (find(self.trees.listed(side, above), name) for side in (kept, 1 - kept))
+            new = find(self.trees.children(BASE, above), name) is None
+            if mine is not None and _alike(mine, lost) and (new if other is None else _alike(other, lost)):
+                return join(above, name)
+        return ""
+
+    def _has_room(self, path: str, kept: int, local: Entry, remote: Entry) -> bool:
+        """Whether a conflict copy of `path` may be made if one has to be; if not, both versions stay where they are."""
+        full = self._copies_of(path).full(self._copy_name(path, SIDES[1 - kept]))
+        room = not full or bool(self._earlier_copy(path, kept, (local, remote)[1 - kept]))
+        if not room:
+            reason = f"both sides changed it, but it has {MAX_COPIES} conflict copies: decide those first"
+            self.draft.problems.append(Problem(path, reason))
+        return room
+
+    def _copies_of(self, path: str) -> Copies:
+        """Return the conflict copies in the directory that holds `path`."""
+        above = parent(path)
+        if above not in self._copies:
             names = (*self.trees.listed(LOCAL, above), *self.trees.listed(REMOTE, above))
-            self._taken[above] = {collision_key(entry.name) for entry in names}
-        free = free_name(path, self._taken[above])
-        self._taken[above].add(collision_key(free.rpartition("/")[2]))
-        return free
+            self._copies[above] = Copies(entry.name for entry in names)
+        return self._copies[above]
 
     def _make(self, side: int, path: str, like: Entry) -> None:
         self.draft.steps[side].directories.append(path)
@@ -220,8 +258,7 @@ class Merge:
         outer, self.draft = self.draft, Draft()
         below = self._directory(path, owner == LOCAL, owner == REMOTE)
         inner, self.draft = self.draft, outer
-        leaves = (leaf, None) if other == LOCAL else (None, leaf)
-        leaf_wins = winner(_leaf_of(base), *leaves, mirror=self._mirror) == other
+        leaf_wins = winner(_leaf_of(base), *_on(other, leaf), mirror=self._mirror) == other
         leaf_comes, leaf_stays = leaf_wins and self._changes[owner], leaf_wins or not self._changes[other]
         stays, comes = self._directory_after(base, owner, below)
         if leaf_comes and stays and not comes:
@@ -231,10 +268,12 @@ class Merge:
             self.draft.steps[owner].clearings.extend([*inner.steps[owner].deletes, Trash(path, directory)])
             self._put(owner, path, leaf, None)
             return After(local=True, remote=True)
+        if comes and leaf_stays and not self._has_room(path, owner, local, remote):
+            return After(local=True, remote=True)
         self.draft.add(inner)
         if comes:
-            if leaf_stays:
-                copy = self._copy(path, owner, local, remote)
+            copy = self._copy(path, owner, local, remote) if leaf_stays else ""
+            if copy:
                 self.draft.steps[other].asides.append(Move(path, copy, leaf))
             else:
                 self.draft.steps[other].clearings.append(Trash(path, leaf))
@@ -246,6 +285,8 @@ class Merge:
         if self._changes[1 - owner] or self._mirror or self._holds_apart(owner, path):
             self.draft.problems.append(Problem(path, "the directory in the way holds entries that are not synced"))
             return
+        if not self._has_room(path, 1 - owner, local, remote):
+            return
         copy = self._copy(path, 1 - owner, local, remote)
         self.draft.steps[owner].moves.append(Move(path, copy, (local, remote)[owner]))
         self._put(owner, path, (local, remote)[1 - owner], None)
@@ -254,19 +295,21 @@ class Merge:
         """Whether something below the directory `path` takes no part, so that nobody may move or remove it."""
         for entry in self.trees.children(side, path):
             child = join(path, entry.name)
-            now = (entry, None) if side == LOCAL else (None, entry)
-            if not self._takes_part(child, now) or (_is_directory(entry) and self._holds_apart(side, child)):
+            takes_part = self._takes_part(child, _on(side, entry))
+            if not takes_part or (_is_directory(entry) and self._holds_apart(side, child)):
                 return True
         return False
 
-    def _collisions(self, path: str, names: Sequence[Mapping[str, Entry]]) -> frozenset[str]:
-        """Find what cannot come here because a name that is one with its own here is taken (fault case 15)."""
-        taken = {collision_key(name) for name in names[LOCAL]}
+    def _collisions(self, side: int, path: str, names: Sequence[Mapping[str, Entry]]) -> frozenset[str]:
+        """Find what cannot come to `side` because a name that is one with its own is taken there (fault case 15)."""
+        if not self._folds[side] or not self._changes[side]:
+            return frozenset()
+        taken = {collision_key(name) for name in names[side]}
         refused = set()
-        for name in sorted(names[REMOTE].keys() - names[LOCAL].keys()):
-            entry, base, child = names[REMOTE][name], names[BASE].get(name), join(path, name)
+        for name in sorted(names[1 - side].keys() - names[side].keys()):
+            entry, base, child = names[1 - side][name], names[BASE].get(name), join(path, name)
             unchanged = not self._mirror and base is not None and entry.same(base)
-            if unchanged or not self._takes_part(child, (None, entry)):
+            if unchanged or not self._takes_part(child, _on(1 - side, entry)):
                 continue
             if collision_key(name) in taken:
                 refused.add(name)
@@ -279,14 +322,14 @@ class Merge:
 
         On a filesystem that folds names, a delete of the old one would take the new one away.
         """
-        for side in (LOCAL, REMOTE) if self._folds else ():
+        for side in (LOCAL, REMOTE) if any(self._folds) else ():
             old, new, base = names[side], names[1 - side], names[BASE]
             if not self._changes[side] or not old.keys() - new.keys():
                 continue
             known = {collision_key(name): name for name in sorted(old.keys() - new.keys())}
             for name in sorted(new.keys() - old.keys()):
                 former = known.pop(collision_key(name), "")
-                if not former or not self._renamed(join(path, name), old[former], new[name]):
+                if not former or not self._renamed(side, join(path, name), old[former], new[name]):
                     continue
                 if not self._mirror and (former not in base or name in base):
                     continue
@@ -297,11 +340,15 @@ class Merge:
                     self.trees.rename(BASE, join(path, name), former)
                     base[name] = msgspec.structs.replace(base.pop(former), name=name)
 
-    def _renamed(self, path: str, old: Entry, new: Entry) -> bool:
-        """Whether `old` can become `new`, which the other side calls `path`: of one kind, and both take part."""
+    def _renamed(self, side: int, path: str, old: Entry, new: Entry) -> bool:
+        """Whether `old` of `side` can become `new`, which the other side calls `path`: of one kind, both take part."""
         if _is_directory(old) != _is_directory(new):
             return False
-        return all(self._takes_part(path, (None, entry)) for entry in (old, new))
+        return all(self._takes_part(path, _on(1 - side, entry)) for entry in (old, new))
+
+
+def _on(side: int, entry: Entry) -> Pair:
+    return (entry, None) if side == LOCAL else (None, entry)
 
 
 def _present(now: Pair) -> After:
@@ -310,6 +357,10 @@ def _present(now: Pair) -> After:
 
 def _is_directory(entry: Entry | None) -> bool:
     return entry is not None and entry.kind is Kind.DIRECTORY
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    return one.kind is other.kind is not Kind.DIRECTORY and one.same_content(other)
 
 
 def _leaf_of(entry: Entry | None) -> Entry | None:

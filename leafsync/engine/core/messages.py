@@ -50,17 +50,18 @@ ChunkRange = tuple[ChunkIndex, Annotated[int, msgspec.Meta(ge=1, le=MAX_CHUNK_IN
 
 
 class CloseCode(enum.IntEnum):
-    """Application error codes of CONNECTION_CLOSE, RESET_STREAM and STOP_SENDING (RFC 9000 section 20.2)."""
+    """Application error codes of CONNECTION_CLOSE, RESET_STREAM and STOP_SENDING (RFC 9000 section 20.2).
+
+    4 and 8 are reserved.
+    """
 
     DONE = 0
     PROTOCOL = 1
     VERSION = 2
     UNTRUSTED = 3
-    SELF = 4
     STALLED = 5
     INTERNAL = 6
     STOPPING = 7
-    LIMIT = 8
     INTEGRITY = 9
 
 
@@ -89,6 +90,8 @@ class Welcome(Message, frozen=True, tag=2, array_like=True):
     """The identity of the folder: what was agreed with it holds for no other one."""
     writable: bool
     """Whether this device may change it."""
+    folds: bool = False
+    """Whether names that differ in case or normal form are one there; an older device does not say."""
 
 
 class DigestRequest(Message, frozen=True, tag=3, array_like=True):

@@ -28,10 +28,6 @@ flag, ignoring case lets in U+212A and U+017F, which are neither one byte long n
 
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SHORT_OWN = re.compile(r"\.?leafsy~\d", re.IGNORECASE)
-_WINDOWS_DEVICE = re.compile(
-    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE
-)
-_WINDOWS_FORBIDDEN = frozenset('<>:"|?*')
 
 
 def name_problem(name: str) -> str | None:
@@ -109,15 +105,6 @@ def target_problem(path: str, target: str) -> str | None:
         return "the link leaves the folder"
     if any(is_own(name) for name in names):
         return "the link points into LeafSync's own directories"
-    return None
-
-
-def windows_problem(name: str) -> str | None:
-    """Return why a Windows device could not store `name`, or None."""
-    if _WINDOWS_DEVICE.fullmatch(name):
-        return "the name is reserved on Windows"
-    if name[-1:] in (" ", ".") or not _WINDOWS_FORBIDDEN.isdisjoint(name):
-        return "the name is not possible on Windows"
     return None
 
 

@@ -18,10 +18,10 @@ from leafsync.engine.core.deletes import (
 )
 from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import Merge, Mode
+from leafsync.engine.core.merge import Ignored, Merge, Mode
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
-from leafsync.engine.core.steps import Fetch, Link, Plan, Steps, Touch, Trash
+from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Link, Plan, Steps, Touch, Trash
 from leafsync.engine.core.trees import Listings
 from leafsync.engine.core.verdict import LOCAL, REMOTE
 
@@ -41,24 +41,27 @@ def reconcile(
     *,
     copy_name: CopyName,
     allow_deletes: bool = False,
-    local_ignored: Callable[[str, bool], bool] = never,
+    local_ignored: Ignored = never,
+    remote_ignored: Ignored = never,
     writable: bool = True,
     local_folds: bool = False,
+    remote_folds: bool = False,
     remote_total: int,
-    held: Container[str] = (),
+    held: Held = NOTHING_HELD,
 ) -> Plan:
     """Plan a pass.
 
     `base` is what both sides agreed on last, None at first contact. `remote` has the listing of "" and of each
     directory below whose digest differs from the local one; one with the same digest is equal and needs none.
     `copy_name(path, side)` names the conflict copy of the "local" or "remote" version of `path`; names that are taken
-    get a number. `local_ignored(path, is_directory)` are the ignore rules here. `writable` says whether the other
-    side takes changes, `local_folds` that the local filesystem takes names that differ in case or normal form for
-    one. `remote_total` is the number of entries of the remote side.
+    get a number. `local_ignored(path, is_directory)` are the ignore rules here, `remote_ignored` those of the other
+    side as far as they are known: what a side ignores does not come to it. `writable` says whether the other side
+    takes changes, `local_folds` and `remote_folds` that a side's filesystem takes names that differ in case or normal
+    form for one. `remote_total` is the number of entries of the remote side.
 
     A mass delete on a side is held unless `allow_deletes`: nothing of it goes to the trash, and nothing comes in its
-    place. `held` are the paths that an earlier pass held: they still wait when what came meanwhile has made the
-    folder so large that they are no mass any more.
+    place. `held` is what an earlier pass held: it still waits when what came meanwhile has made the folder so large
+    that it is no mass any more.
 
     Raises KeyError when a listing is missing: half of what the other side has must never pass for all of it.
     """
@@ -66,11 +69,20 @@ def reconcile(
 
     def merge(mode: Mode, *, sends: bool) -> Merge:
         return Merge(
-            known, local, remote, mode, sends=sends, copy_name=copy_name, ignored=local_ignored, folds=local_folds
+            known,
+            local,
+            remote,
+            mode,
+            sends=sends,
+            copy_name=copy_name,
+            ignored=(local_ignored, remote_ignored),
+            folds=(local_folds, remote_folds),
         )
 
-    def must_wait(removed: Sequence[Trash], entries: Iterable[Entry], total: int | None = None) -> bool:
-        waiting = any(trash.path in held for trash in removed)
+    def must_wait(
+        removed: Sequence[Trash], before: Container[str], entries: Iterable[Entry], total: int | None = None
+    ) -> bool:
+        waiting = any(trash.path in before for trash in removed)
         return not allow_deletes and (waiting or is_mass_delete(removed, entries, total))
 
     # A side that takes no changes cannot take its part in a conflict either, so both directions become a pull.
@@ -82,8 +94,8 @@ def reconcile(
         plan.problems += [Problem(path, "the other side is read-only") for path in unsent]
     here = _entries(local.children)
     there = _entries(lambda path: remote[path] if path in remote else local.children(path))
-    plan.local = _finish(result, LOCAL, lambda removed: must_wait(removed, here))
-    plan.remote = _finish(result, REMOTE, lambda removed: must_wait(removed, there, remote_total))
+    plan.local = _finish(result, LOCAL, lambda removed: must_wait(removed, held.local, here))
+    plan.remote = _finish(result, REMOTE, lambda removed: must_wait(removed, held.remote, there, remote_total))
     return plan
 
 

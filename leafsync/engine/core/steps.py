@@ -4,6 +4,7 @@ The local steps come first; their content is what the remote side listed. Then t
 remote steps follow; their content is what the local side has by then. DESIGN section 7.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -92,6 +93,32 @@ class Steps:
             or self.deletes
         )
 
+    def extend(self, more: "Steps") -> None:
+        """Append those of `more`."""
+        self.asides += more.asides
+        self.clearings += more.clearings
+        self.directories += more.directories
+        self.moves += more.moves
+        self.fetches += more.fetches
+        self.links += more.links
+        self.touches += more.touches
+        self.deletes += more.deletes
+        self.held += more.held
+
+    def without(self, paths: Container[str]) -> "Steps":
+        """Return those of which the path, for a rename the new one, is not in `paths`; what is held stays held."""
+        return Steps(
+            asides=[move for move in self.asides if move.target not in paths],
+            clearings=[trash for trash in self.clearings if trash.path not in paths],
+            directories=[path for path in self.directories if path not in paths],
+            moves=[move for move in self.moves if move.target not in paths],
+            fetches=[fetch for fetch in self.fetches if fetch.path not in paths],
+            links=[link for link in self.links if link.path not in paths],
+            touches=[touch for touch in self.touches if touch.path not in paths],
+            deletes=[trash for trash in self.deletes if trash.path not in paths],
+            held=self.held,
+        )
+
     def directories_touched(self) -> set[str]:
         """Return every directory in which the steps add, change or remove a name."""
         renamed = [path for move in (*self.asides, *self.moves) for path in (move.source, move.target)]
@@ -113,6 +140,17 @@ class Steps:
     def renamed(self) -> list[tuple[str, str]]:
         """(from, to) of all renames."""
         return [(move.source, move.target) for move in (*self.asides, *self.moves)]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The paths that wait for a confirmation before they go to the trash, by side."""
+
+    local: frozenset[str] = frozenset()
+    remote: frozenset[str] = frozenset()
+
+
+NOTHING_HELD = Held()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +180,8 @@ class Plan:
     def empty(self) -> bool:
         """Whether nothing is to be done on either side."""
         return self.local.empty and self.remote.empty
+
+    @property
+    def held(self) -> Held:
+        """What is planned and waits for a confirmation."""
+        return Held(*(frozenset(trash.path for trash in steps.held) for steps in (self.local, self.remote)))

@@ -15,6 +15,12 @@ SETTLED = frozenset({TransferState.DONE, TransferState.FAILED})
 """States that a transfer does not leave by itself."""
 
 
+ROOM_SHARE = 10
+"""Of the transfers that are kept, one in so many is dropped when the log is full: readers start anew each time, which
+must be rare.
+"""
+
+
 class TransferKey(NamedTuple):
     """What makes a transfer this one: a folder may send one file to several devices at once."""
 
@@ -61,6 +67,8 @@ class TransferLog:
         self._make_room(len(files))
         for path, size in files:
             key = TransferKey(peer, direction, path)
+            if key in self._active:
+                continue
             if key not in self._rows and self._idle >= self._keep:
                 return
             self._put(key, _Row(size, 0, TransferState.WAITING, "", 0))
@@ -132,7 +140,7 @@ class TransferLog:
         else:
             self._active.pop(key, None)
             if self._idle > self._keep:
-                del self._rows[key]
+                self._make_room(self._keep // ROOM_SHARE)
 
     def _make_room(self, count: int) -> None:
         """Drop the transfers that were settled longest ago, if new ones need their room."""

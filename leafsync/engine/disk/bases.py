@@ -1,7 +1,8 @@
-"""The records of agreement: who this folder is, and the last state that it and another folder both had (the base).
+"""The records of agreement: who this folder is, the last state that it and another folder both had (the base), and the
+deletes that wait since then.
 
-A base is only good as a whole. If a row of it is damaged or missing, there is no base: the next pass is like a first
-contact, which deletes nothing.
+A base is only good as a whole. If a row of it is damaged or missing, or what is said of waiting deletes, there is no
+base: the next pass is like a first contact, which deletes nothing.
 """
 
 import contextlib
@@ -15,12 +16,14 @@ from blake3 import blake3
 
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import join
+from leafsync.engine.core.steps import NOTHING_HELD, Held
 from leafsync.engine.disk.database import Database, signed, unsigned
 
 _log = logging.getLogger("leafsync.disk")
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(tuple[Entry, ...])
+_HELD = msgspec.msgpack.Decoder(tuple[list[str], list[str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +56,16 @@ class Bases(Database):
             row = (identity.id, identity.marked, signed(identity.inode))
             connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?)", row)
 
-    def base_digest(self, peer: str, remote: str) -> bytes | None:
-        """Return the digest that was put with the base, None when there is none.
+    def base(self, peer: str, remote: str) -> dict[str, tuple[Entry, ...]] | None:
+        """Return the listings of the base (directory -> entries), None when there is none that is whole.
 
         `peer` is the fingerprint of the other device, `remote` the id of its folder.
         """
-        with self._use() as connection:
-            row = _find(connection, peer, remote)
-        return row[1] if row else None
-
-    def base(self, peer: str, remote: str) -> dict[str, tuple[Entry, ...]] | None:
-        """Return the listings of the base (directory -> entries), None when there is none that is whole."""
         with self._read() as connection:
             found = _find(connection, peer, remote)
             if found is None:
                 return None
-            number, _digest, directories = found
+            number, directories = found
             rows = connection.execute("SELECT path, checksum, entries FROM listings WHERE base = ?", (number,))
             listings = _decoded(rows, directories)
         if listings is None:
@@ -99,14 +96,35 @@ class Bases(Database):
             ]
             connection.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)", changed)
 
-    def forget_bases(self) -> None:
-        """Forget all bases: the next pass with every device is like a first contact."""
+    def held(self, peer: str, remote: str) -> Held:
+        """Return the deletes that wait. If these are damaged, the base is forgotten: no delete can come of it then."""
+        with self._use() as connection:
+            query = "SELECT paths, checksum FROM held WHERE peer = ? AND remote = ?"
+            row = connection.execute(query, (peer, remote)).fetchone()
+        if row is None:
+            return NOTHING_HELD
+        held = _decoded_held(peer, remote, *row)
+        if held is None:
+            _log.warning("the records of deletes held with %s are damaged: it counts as a first contact", peer)
+            with self._write() as connection:
+                connection.execute("DELETE FROM held WHERE peer = ? AND remote = ?", (peer, remote))
+                found = connection.execute("SELECT number FROM bases WHERE peer = ? AND remote = ?", (peer, remote))
+                for (number,) in found.fetchall():
+                    _forget(connection, number)
+        return held or NOTHING_HELD
+
+    def put_held(self, peer: str, remote: str, held: Held) -> None:
+        """Remember the deletes that wait, in the place of those that did."""
+        paths = _ENCODER.encode((sorted(held.local), sorted(held.remote)))
         with self._write() as connection:
-            _forget(connection)
+            connection.execute("DELETE FROM held WHERE peer = ? AND remote = ?", (peer, remote))
+            if held != NOTHING_HELD:
+                row = (peer, remote, paths, _held_checksum(peer, remote, paths))
+                connection.execute("INSERT INTO held VALUES (?, ?, ?, ?)", row)
 
 
-def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, bytes, int] | None:
-    """Return number, digest and count of directories of a base."""
+def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, int] | None:
+    """Return number and count of directories of a base."""
     query = "SELECT number, digest, directories, checksum FROM bases WHERE peer = ? AND remote = ?"
     row = connection.execute(query, (peer, remote)).fetchone()
     if row is None:
@@ -114,7 +132,7 @@ def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, 
     number, digest, directories, checksum = row
     with contextlib.suppress(TypeError, OverflowError):  # values of another type than were written
         if checksum == _base_checksum(peer, remote, digest, directories):
-            return number, digest, directories
+            return number, directories
     _log.warning("the record of what was agreed with %s is damaged: it counts as a first contact", peer)
     return None
 
@@ -134,11 +152,22 @@ def _decoded(rows: sqlite3.Cursor, directories: int) -> dict[str, tuple[Entry, .
     return listings if all(path in listings for path in inner) else None
 
 
+def _decoded_held(peer: str, remote: str, paths: object, checksum: object) -> Held | None:
+    if not isinstance(paths, bytes) or checksum != _held_checksum(peer, remote, paths):
+        return None
+    try:
+        local, there = _HELD.decode(paths)
+    except msgspec.DecodeError:
+        return None
+    return Held(frozenset(local), frozenset(there))
+
+
 def _forget(connection: sqlite3.Connection, number: int | None = None) -> None:
-    """Forget one base, or all."""
+    """Forget one base, or all and what waits."""
     if number is None:
         connection.execute("DELETE FROM listings")
         connection.execute("DELETE FROM bases")
+        connection.execute("DELETE FROM held")
     else:
         connection.execute("DELETE FROM listings WHERE base = ?", (number,))
         connection.execute("DELETE FROM bases WHERE number = ?", (number,))
@@ -152,3 +181,7 @@ def _listing_checksum(path: str, entries: bytes) -> bytes:
 
 def _base_checksum(peer: str, remote: str, digest: bytes, directories: int) -> bytes:
     return blake3(f"{peer}\0{remote}\0{directories}\0".encode() + digest).digest(16)
+
+
+def _held_checksum(peer: str, remote: str, paths: bytes) -> bytes:
+    return blake3(f"{peer}\0{remote}\0".encode() + paths).digest(16)

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Iterator
 from os import O_CLOEXEC, O_CREAT, O_RDWR, close as close_fd, open as open_fd
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from leafsync.engine.disk.closing import Closing
 from leafsync.errors import DiskFailed, DiskFull, StoreUnusable
 
 APPLICATION_ID = 0x4C656166
@@ -40,13 +40,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE passes (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
         " record BLOB NOT NULL, checksum BLOB NOT NULL)",
     ),
+    (
+        "CREATE TABLE held (peer TEXT NOT NULL, remote TEXT NOT NULL, paths BLOB NOT NULL, checksum BLOB NOT NULL,"
+        " UNIQUE (peer, remote))",
+    ),
 )
 """Each brings the tables from one version to the next, statement by statement; only ever append."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
-class Database:
+class Database(Closing):
     """An open SQLite file. Thread-safe. Every method raises StoreUnusable, DiskFull or DiskFailed."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -81,14 +85,6 @@ class Database:
                 self._connection.execute("PRAGMA busy_timeout = 0")  # another process does it when it closes
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:

@@ -17,12 +17,12 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from xxhash import xxh3_64_intdigest
 
 from leafsync.engine.core.names import STAGING, join
+from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.handles import OPEN_DIRECTORY, Handles
 from leafsync.engine.disk.system import flush_file, flush_filesystem, read_umask, rename_exchange, rename_exclusive
 from leafsync.errors import (
@@ -80,7 +80,7 @@ def disk_errors(path: str) -> Iterator[None]:
         raise disk_error(error, path) from error
 
 
-class Folder:
+class Folder(Closing):
     """A synced folder, held open."""
 
     def __init__(self, path: str, root: int) -> None:
@@ -127,14 +127,6 @@ class Folder:
             if fd is not None and fd >= 0:
                 os.close(fd)
         self._root, self._lock = -1, None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def handles(self) -> Handles:
         """Return this thread's open directories. A `with` block around many calls makes them share directories."""

@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from leafsync.engine.core.merkle import (
     CHUNK_SIZE,
@@ -22,6 +20,7 @@ from leafsync.engine.core.merkle import (
     file_root,
     leaf_hash,
 )
+from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.folder import Folder
 from leafsync.errors import EntryRefused
 
@@ -68,7 +67,7 @@ class Hashed:
     """Why the file could not be hashed (then root and leaves are empty); BUSY and GONE are two such reasons."""
 
 
-class Hasher:
+class Hasher(Closing):
     """A pool of hashing threads. Thread-safe."""
 
     def __init__(self, threads: int | None = None) -> None:
@@ -79,14 +78,6 @@ class Hasher:
     def close(self) -> None:
         """Wait for the files in work and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def hash_many(
         self,

@@ -25,8 +25,8 @@ class StreamOwner(Protocol):
 
 
 class Stream:
-    """A bidirectional stream. One task reads and any number write: a `write` or `write_frame` is never mixed with
-    another. A cancelled read loses nothing; after a cancelled write the stream is good for `reset` alone.
+    """A bidirectional stream. One task reads and any number write: a `write` is never mixed with another. A
+    cancelled read loses nothing; after a cancelled write the stream is good for `reset` alone.
 
     Every call raises what ended the stream: StreamReset or StreamStopped if the peer gave it up, else the error of the
     connection. Bytes that arrived complete before a connection was lost can still be read; the end of the stream is
@@ -176,11 +176,6 @@ class Stream:
                 self._check_writable()
                 self._owner.send_stream(self._id, bytes(view[at : at + WRITE_PIECE]))
             self._check_writable()
-
-    async def write_frame(self, body: bytes | bytearray | memoryview) -> None:
-        """Write `body` behind its length, as `read_frame` expects it."""
-        size = memoryview(body).nbytes
-        await self.write(b"".join((size.to_bytes(FRAME_HEADER, "big"), body)))
 
     def finish(self) -> None:
         """End the sending side: the peer reads the end of the stream once it has read all that was written."""

@@ -1,9 +1,12 @@
-"""The base in the records: what this folder and one other agreed on last, read before a pass and written after it."""
+"""The base in the records: what this folder and one other agreed on last, read before a pass and written after it, and
+the deletes that wait for a confirmation.
+"""
 
 from collections.abc import Mapping, Sequence
 
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.names import join
+from leafsync.engine.core.steps import NOTHING_HELD, Held
 from leafsync.engine.sync.share import Share
 
 Listings = Mapping[str, Sequence[Entry]]
@@ -16,17 +19,21 @@ class Base:
         """`peer` is the other device's fingerprint, `remote` the id of its folder; passes are about `only` alone, ""
         for the whole folder.
         """
+        self.held = NOTHING_HELD
+        """The deletes that wait, once `load` was called."""
         self._share = share
         self._key = peer, remote
         self._only = only
 
     async def load(self) -> Index | None:
         """Return what both sides agreed on last, None at first contact."""
-        return await self._share.workers.run(self._load)
+        self.held, base = await self._share.workers.run(self._load)
+        return base
 
-    def _load(self) -> Index | None:
+    def _load(self) -> tuple[Held, Index | None]:
+        held = self._share.store.held(*self._key)  # first, because damage there takes the base with it
         whole = self._whole()
-        return whole.only(self._only) if whole is not None else None
+        return held, whole.only(self._only) if whole is not None else None
 
     def _whole(self) -> Index | None:
         listings = self._share.store.base(*self._key)
@@ -35,6 +42,19 @@ class Base:
     async def put(self, listings: Listings) -> None:
         """Remember the listings that both sides agree on now. What passes are not about stays as it was."""
         await self._share.workers.run(self._put, listings)
+
+    async def hold(self, held: Held) -> None:
+        """Remember which deletes wait from now on. What passes are not about stays as it was."""
+        before = self.held
+        held = Held(self._elsewhere(before.local) | held.local, self._elsewhere(before.remote) | held.remote)
+        if held != before:
+            await self._share.workers.run(self._share.store.put_held, *self._key, held)
+            self.held = held
+
+    def _elsewhere(self, paths: frozenset[str]) -> frozenset[str]:
+        """Return those that passes are not about."""
+        only = self._only
+        return frozenset(path for path in paths if only and not (_inside(path, only) or _inside(only, path)))
 
     def _put(self, listings: Listings) -> None:
         base = Index(listings)

@@ -15,15 +15,16 @@ from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
 from leafsync.engine.core.names import join
 from leafsync.engine.core.options import ConnectOptions
-from leafsync.engine.core.reconcile import advance, conflict_name, reconcile
+from leafsync.engine.core.reconcile import Mode, advance, conflict_name, reconcile
 from leafsync.engine.core.status import Direction, PassState, PassSummary, Totals
-from leafsync.engine.core.steps import Plan, Steps
+from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Move, Plan, Steps
 from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.disk.scan import Scan
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
 from leafsync.engine.sync.base import Base
 from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.ignored import IgnoredThere
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer
 from leafsync.engine.sync.share import Share
@@ -60,6 +61,48 @@ class Sides:
         return {path: (digests[path], entries) for path, entries in self.listings.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A plan that was carried out, and what the other side did not do of it."""
+
+    plan: Plan
+    refusals: Sequence[Refusal]
+
+    @property
+    def done_there(self) -> Steps:
+        """What was done on the other side. A refusal without a path is one of everything."""
+        refused = {refusal.path for refusal in self.refusals}
+        return Steps(held=self.plan.remote.held) if "" in refused else self.plan.remote.without(refused)
+
+    @property
+    def ignored(self) -> set[str]:
+        """The paths that the other side ignores."""
+        return {refusal.path for refusal in self.refusals if refusal.kind is RefusalKind.IGNORED}
+
+    @property
+    def unnamed(self) -> list[Move]:
+        """The renames to names that the other side ignores."""
+        ignored = self.ignored
+        return [move for move in (*self.plan.remote.asides, *self.plan.remote.moves) if move.target in ignored]
+
+    def followed_by(self, again: Plan, refusals: Sequence[Refusal]) -> "Outcome":
+        """Return what came of this plan and then of `again` on the other side, where all that was refused is in it."""
+        there = self.done_there
+        there.extend(replace(again.remote, held=[]))
+        there.held = again.remote.held
+        known = {conflict.path for conflict in self.plan.conflicts}
+        copies = {conflict.copy for conflict in self.plan.conflicts}
+        said = "renamed from {}, but ignored on the other side: there it counts as deleted"
+        notes = [(move.target, said.format(move.source)) for move in self.unnamed if move.target not in copies]
+        plan = replace(
+            self.plan,
+            remote=there,
+            conflicts=[*self.plan.conflicts, *(new for new in again.conflicts if new.path not in known)],
+            notes=[*self.plan.notes, *notes],
+        )
+        return Outcome(plan, refusals)
+
+
 class Passes:
     """Passes over one connection."""
 
@@ -93,10 +136,8 @@ class Passes:
         self._on_state = on_state
         self._transfers = transfers
         self._first = True
-        self._ignored_there: set[str] = set()
         self._allowed: frozenset[str] = frozenset()
-        self._held: set[str] = set()
-        """Paths whose delete waits for a confirmation, on either side."""
+        self._ignored_there = IgnoredThere()
 
     async def run(self, allowed: frozenset[str] = frozenset()) -> PassSummary:
         """Do one pass; a mass delete of none but the `allowed` paths is not held back.
@@ -118,6 +159,7 @@ class Passes:
         if not sides.equal:
             summary = await self._change(base, sides, progress)
         elif not self._options.dry_run:
+            await self._base.hold(NOTHING_HELD)
             await self._agree(base, sides)
         self._on_state(PassState.IN_SYNC, progress)
         known = tuple((problem.path, problem.reason) for problem in (*sides.local.problems, *sides.problems))
@@ -151,40 +193,40 @@ class Passes:
     async def _change(self, base: Index | None, sides: Sides, progress: Progress) -> PassSummary:
         now = datetime.now().astimezone()
         plan = await self._share.workers.run(self._plan, base, sides, now)
+        if not self._options.dry_run:
+            await self._base.hold(self._waiting(plan))  # before anything is done: the pass may not come to its end
         if self._options.dry_run or plan.empty:
             if not self._options.dry_run:
                 await self._agree(base, sides)
             return _planned(plan, dry_run=self._options.dry_run)
-        files = [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches]
-        progress.expect(Direction.OUT, files)
+        progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
         try:
-            application, refusals = await self._carry_out(plan, sides, progress, now)
+            application, outcome = await self._carry_out(plan, sides, progress, now)
         except BaseException:
             progress.close("the pass was interrupted")
             raise
-        if files:
-            progress.settle(len(files), sum(size for _path, size in files))
-        for refusal in refusals:
-            progress.finish_sending(refusal.path, refusal.reason)
-        progress.close(next((refusal.reason for refusal in refusals if not refusal.path), ""))
         sides = await self._look(_known(base) | sides.known, progress, fresh=False)
+        if outcome.unnamed:
+            outcome = await self._try_again(base, sides, outcome, progress, now)
+            sides = await self._look(_known(base) | sides.known, progress, fresh=False)
+        _settle(progress, plan, outcome)
         await self._agree(base, sides)
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
         self.unsettled, self._left = not sides.equal and left != self._left, left
-        return _summary(plan, application, refusals)
+        return _summary(outcome, application)
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         plan = self._reconciled(base, sides, now, allow_deletes=self._options.allow_deletes)
         held = {step.path for step in (*plan.local.held, *plan.remote.held)}
         if held and held <= self._allowed:
-            plan, held = self._reconciled(base, sides, now, allow_deletes=True), set()
-        self._held = held
-        return replace(plan, remote=self._without_ignored(plan.remote))
+            return self._reconciled(base, sides, now, allow_deletes=True)
+        return plan
 
     def _reconciled(self, base: Index | None, sides: Sides, now: datetime, *, allow_deletes: bool) -> Plan:
         devices = {"local": self._here, "remote": self._there}
         moment = now.strftime("%Y%m%d-%H%M%S")
+        self._ignored_there.review(sides.listings)
         return reconcile(
             base,
             sides.local,
@@ -193,28 +235,26 @@ class Passes:
             copy_name=lambda path, side: conflict_name(path, moment, devices[side]),
             allow_deletes=allow_deletes,
             local_ignored=sides.scan.ignore.ignored,
+            remote_ignored=self._ignored_there,
             writable=self._client.welcome.writable,
             local_folds=self._share.folder.folds_names,
+            remote_folds=self._client.welcome.folds,
             remote_total=sides.remote.entries,
-            held=self._held,
+            held=self._base.held,
         )
 
-    def _without_ignored(self, steps: Steps) -> Steps:
-        """Leave out what the other side's ignore rules refused before."""
-        ignored = self._ignored_there
-        if not ignored:
-            return steps
-        return replace(
-            steps,
-            directories=[path for path in steps.directories if path not in ignored],
-            fetches=[fetch for fetch in steps.fetches if fetch.path not in ignored],
-            links=[link for link in steps.links if link.path not in ignored],
-            moves=[move for move in steps.moves if move.target not in ignored],
+    def _waiting(self, plan: Plan) -> Held:
+        """Return the deletes that wait from now on; on a side that passes do not change, those that did before."""
+        mode, before = self._options.mode, self._base.held
+        sends = mode in (Mode.BOTH, Mode.PUSH) and self._client.welcome.writable
+        return Held(
+            local=plan.held.local if mode is not Mode.PUSH else before.local,
+            remote=plan.held.remote if sends else before.remote,
         )
 
     async def _carry_out(
         self, plan: Plan, sides: Sides, progress: Progress, now: datetime
-    ) -> tuple[Application, list[Refusal]]:
+    ) -> tuple[Application, Outcome]:
         """Change this side, look at it again if it was changed, and have the other side changed."""
         share, options = self._share, self._options
         means = Means(self._connection, share, sides.local, progress, self._there, options.streams, options.rate_mbps)
@@ -225,13 +265,29 @@ class Passes:
             async with share.changing:
                 await application.carry_out(plan.local)
             local = (await share.scan(fresh=False)).index.only(options.file)
-        refusals: list[Refusal] = []
-        if not plan.remote.empty:
-            self._on_state(PassState.SENDING, progress)
-            offer = Offer(share, local)
-            refusals = await self._client.change(plan.remote, lambda: offer, progress)
-            self._ignored_there |= {refusal.path for refusal in refusals if refusal.kind is RefusalKind.IGNORED}
-        return application, refusals
+        return application, Outcome(plan, await self._change_there(plan, sides, local, progress))
+
+    async def _change_there(self, plan: Plan, sides: Sides, local: Index, progress: Progress) -> list[Refusal]:
+        """Have the other side changed, which takes content of `local`; return what it did not do."""
+        if plan.remote.empty:
+            return []
+        self._on_state(PassState.SENDING, progress)
+        offer = Offer(self._share, local)
+        refusals = await self._client.change(plan.remote, lambda: offer, progress)
+        self._ignored_there.learn(plan.remote, refusals, sides.listings)
+        return refusals
+
+    async def _try_again(
+        self, base: Index | None, sides: Sides, before: Outcome, progress: Progress, now: datetime
+    ) -> Outcome:
+        """Have done on the other side what is due there since it is known which names it ignores.
+
+        What was renamed to such a name has gone from its old one, and a conflict copy of such a name is here alone.
+        Returns what came of both plans.
+        """
+        again = await self._share.workers.run(self._plan, base, sides, now)
+        await self._base.hold(replace(self._base.held, remote=again.held.remote))
+        return before.followed_by(again, await self._change_there(again, sides, sides.local, progress))
 
     # Agreeing
 
@@ -244,6 +300,22 @@ class Passes:
         else:
             run = self._share.workers.run
             await self._base.put(await run(advance, base, sides.local, sides.listings))
+
+
+def _size(fetches: Sequence[Fetch]) -> int:
+    return sum(fetch.entry.size for fetch in fetches)
+
+
+def _settle(progress: Progress, plan: Plan, outcome: Outcome) -> None:
+    """Count the files that went to the other side instead of those that `plan` meant to send: not what is ignored."""
+    ignored = outcome.ignored
+    meant, went = plan.remote.fetches, [fetch for fetch in outcome.plan.remote.fetches if fetch.path not in ignored]
+    if meant or went:
+        progress.correct(len(went) - len(meant), _size(went) - _size(meant))
+        progress.settle(len(went), _size(went))
+    for refusal in outcome.refusals:
+        progress.finish_sending(refusal.path, refusal.reason)
+    progress.close(next((refusal.reason for refusal in outcome.refusals if not refusal.path), ""))
 
 
 def _known(base: Index | None) -> Known:
@@ -275,13 +347,11 @@ def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
     )
 
 
-def _summary(plan: Plan, application: Application, refusals: Sequence[Refusal]) -> PassSummary:
+def _summary(outcome: Outcome, application: Application) -> PassSummary:
     """Say what was done: here by the record of it, on the other side by what it did not refuse."""
-    refused = {refusal.path for refusal in refusals}
-    there = Steps() if "" in refused else plan.remote
-    failed = [(refusal.path, refusal.reason) for refusal in refusals if refusal.kind is not RefusalKind.IGNORED]
-    rest = [*there.directories, *(touch.path for touch in there.touches)]
-    remarks = _remarks(plan)
+    there, ignored = outcome.done_there, outcome.ignored
+    failed = [(refusal.path, refusal.reason) for refusal in outcome.refusals if refusal.path not in ignored]
+    remarks = _remarks(outcome.plan)
     return replace(
         remarks,
         directories=len(application.paths(ActionKind.MADE)),
@@ -290,10 +360,10 @@ def _summary(plan: Plan, application: Application, refusals: Sequence[Refusal]) 
         trashed=application.paths(ActionKind.TRASHED),
         moved=tuple((action.source, action.path) for action in application.done if action.kind is ActionKind.MOVED),
         fetched=application.paths(ActionKind.CREATED, ActionKind.REPLACED),
-        sent=tuple(path for path in there.brought if path not in refused),
-        remote_trashed=tuple(path for path in there.discarded if path not in refused),
-        remote_moved=tuple(move for move in there.renamed if move[1] not in refused),
-        remote_changes=sum(path not in refused for path in rest),
+        sent=tuple(there.brought),
+        remote_trashed=tuple(there.discarded),
+        remote_moved=tuple(there.renamed),
+        remote_changes=len(there.directories) + len(there.touches),
         problems=(
             *remarks.problems,
             *((problem.path, problem.reason) for problem in application.problems),

@@ -32,6 +32,11 @@ class Progress:
         self.bytes += sum(size for _path, size in files)
         self._log.expect(self._peer, direction, files)
 
+    def correct(self, files: int, size: int) -> None:
+        """Add to what is expected, or take from it: files and their bytes that turn out to move, or not to."""
+        self.files += files
+        self.bytes += size
+
     def start(self, path: str, size: int) -> None:
         """Say that the file at `path` is on its way here."""
         self._log.start(self._key(Direction.IN, path), size)

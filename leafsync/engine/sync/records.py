@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from blake3 import blake3
@@ -25,6 +24,7 @@ from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import collision_key, join, name_problem, parent, path_problem
 from leafsync.engine.disk import restore
+from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.commit import replace
 from leafsync.engine.disk.folder import Folder, disk_errors, state_mark
 from leafsync.engine.disk.store import Store
@@ -79,7 +79,7 @@ class Undone:
         return any(error for _path, error in self.outcomes)
 
 
-class Records:
+class Records(Closing):
     """The records of one folder, and the folder."""
 
     def __init__(self, folder: Folder, place: Path, now: Callable[[], datetime]) -> None:
@@ -110,14 +110,6 @@ class Records:
         if self._opened is not None:
             self._opened.close()
         self._folder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _store(self) -> Store:

@@ -143,6 +143,7 @@ class Session:
                 f"leafsync {__version__}",
                 self._share.identity,
                 self._terms.writable,
+                self._terms.writable and await self._share.workers.run(lambda: self._share.folder.folds_names),
             )
         )
 
