@@ -15,7 +15,7 @@ from leafsync.progress import format_bytes, format_eta, format_rate, percent
 from leafsync.screens.base import Modal
 from leafsync.text import printable
 from leafsync.widgets.transfer_line import STATES
-from leafsync.widgets.transfer_model import Row, RowState
+from leafsync.widgets.transfer_rows import Row, RowState
 
 REFRESH = 0.5
 """Seconds between two looks at the row: as often as its rate is measured."""

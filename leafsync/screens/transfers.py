@@ -19,7 +19,8 @@ from leafsync.screens.transfer_details import TransferDetails
 from leafsync.widgets.top_bar import TopBar
 from leafsync.widgets.transfer_line import STATES
 from leafsync.widgets.transfer_list import TransferList, TransferTitles
-from leafsync.widgets.transfer_model import FILTERS, JobRows, JobStanding, RowState, TransferModel
+from leafsync.widgets.transfer_model import TransferModel
+from leafsync.widgets.transfer_rows import FILTERS, JobRows, JobStanding, RowState
 from leafsync.widgets.transfer_totals import SAMPLE, Throughput, attention, figures, sums
 
 SLICE = 0.003

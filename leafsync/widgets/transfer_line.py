@@ -11,7 +11,7 @@ from rich.cells import set_cell_size
 from leafsync.bridge import Direction
 from leafsync.progress import format_bytes, format_eta, format_rate, percent, truncate_middle
 from leafsync.text import printable
-from leafsync.widgets.transfer_model import Row, RowState, Sort
+from leafsync.widgets.transfer_rows import Row, RowState, Sort
 
 Part = tuple[str, str]
 """A text, escaped, and what it is: "" or one of `KINDS`."""

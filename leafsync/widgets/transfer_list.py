@@ -16,7 +16,8 @@ from textual.widget import Widget
 
 from leafsync.progress import truncate_middle
 from leafsync.widgets.transfer_line import KINDS, Part, line, titles
-from leafsync.widgets.transfer_model import Row, Sort, TransferModel
+from leafsync.widgets.transfer_model import TransferModel
+from leafsync.widgets.transfer_rows import Row, Sort
 
 MAX_STRIPS = 512
 """Drawn lines that are kept: some screens full, so that scrolling to and fro draws nothing anew."""

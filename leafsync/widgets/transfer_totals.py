@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from leafsync.bridge import Direction, PassSummary, Snapshot
 from leafsync.progress import Meter, format_bytes, format_count, format_eta, format_rate, percent
-from leafsync.widgets.transfer_model import JobRows
+from leafsync.widgets.transfer_rows import JobRows
 
 SAMPLE = 0.5
 """Seconds of a sample of the throughput: what a person can follow."""

@@ -16,6 +16,7 @@ from textual.widgets import Sparkline
 
 from leafsync.bridge import (
     CHUNK_SIZE,
+    NO_CHANGES,
     ConnectOptions,
     ConnectStatus,
     Direction,
@@ -26,6 +27,7 @@ from leafsync.bridge import (
     ServeStatus,
     Snapshot,
     Totals,
+    TransferChanges,
     parse_address,
 )
 from leafsync.engine.core.transfers import TransferKey, TransferLog
@@ -428,8 +430,12 @@ async def test_the_rows_of_a_job_that_ended_stay_until_it_is_put_away(tmp_path: 
 async def test_the_rows_of_a_job_that_was_stopped_go(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         one, two = await it.connect(), await it.connect()
-        it.log(one).start(key("first"), 9)
-        it.log(two).start(key("second"), 9)
+        it.desk.engine.jobs[one].transfers = TransferLog(1)
+        for path in ("before", "first"):
+            it.log(one).expect("nas", Direction.IN, [(path, 9)])
+            it.log(one).settle(key(path))
+        it.log(two).expect("nas", Direction.IN, [("second", 9)])
+        it.log(two).settle(key("second"))
         await it.tick()
         await it.desk.bridge.stop(one)
         await it.tick()  # the engine still has it: nothing new is heard of it
@@ -455,13 +461,25 @@ async def test_a_log_that_made_room_shows_what_it_has_left(tmp_path: Path) -> No
 # Many rows
 
 
-async def test_many_rows_are_taken_in_without_stopping_the_loop(tmp_path: Path) -> None:
+async def test_many_rows_are_taken_in_without_stopping_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with scene(tmp_path) as it:
         job = await it.connect()
         it.log().expect("nas", Direction.IN, [(f"file-{number:05}", number) for number in range(20_000)])
         it.desk.engine.shown = Snapshot(1, connecting=(ConnectStatus(job, "/f", "nas", PassState.TRANSFERRING),))
         it.screen.show(it.desk.bridge.snapshot())
         assert 0 < len(it.screen.model.view.order) < 20_000  # not all at once
+        asked: list[int] = []
+
+        def ask(job: int, _version: int, _epoch: int) -> TransferChanges:
+            asked.append(job)
+            return NO_CHANGES
+
+        with monkeypatch.context() as patch:
+            patch.setattr(it.desk.bridge, "transfers", ask)
+            it.screen.show(it.desk.bridge.snapshot())
+        assert asked == []  # one thing after the other
         await it.until(lambda: len(it.screen.model.view.order) == 20_000)
         await it.until(lambda: "all 20,000" in it.text)
         before = it.screen.model.view

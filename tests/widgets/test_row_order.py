@@ -14,7 +14,7 @@ def shown(order: RowOrder[str]) -> list[str]:
     return list(order.slice(0, len(order)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(STEPS, st.integers(1, 8))
 def test_rows_are_in_the_order_of_their_keys_whatever_happened(steps: list[tuple[int, int | None]], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -35,6 +35,7 @@ def test_rows_are_in_the_order_of_their_keys_whatever_happened(steps: list[tuple
         assert [order.at(index) for index in range(len(expected))] == shown(order)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 30), st.integers(0, 40), st.integers(0, 40))
 def test_a_slice_is_what_a_list_would_give(count: int, start: int, stop: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from rich.cells import cell_len
 
 from leafsync.bridge import Direction
 from leafsync.progress import cell_width
 from leafsync.widgets.transfer_line import KINDS, columns, fit, line, titles
-from leafsync.widgets.transfer_model import JobRows, JobStanding, Row, RowState, Sort
+from leafsync.widgets.transfer_rows import JobRows, JobStanding, Row, RowState, Sort
 
 WIDTHS = (40, 60, 79, 80, 99, 120, 200)
 
@@ -45,6 +45,7 @@ ROWS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(ROWS, st.integers(36, 220), st.booleans())
 def test_a_line_fills_its_width_exactly_whatever_the_row_says(one: Row, width: int, here: bool) -> None:
     parts = line(one, width, here=here)
@@ -52,6 +53,7 @@ def test_a_line_fills_its_width_exactly_whatever_the_row_says(one: Row, width: i
     assert all(kind in ("", *KINDS) for _part, kind in parts)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 220), st.sampled_from(Sort))
 def test_the_titles_are_as_wide_as_the_lines(width: int, sort: Sort) -> None:
     shape = columns(width)
@@ -145,6 +147,7 @@ def test_an_empty_file_is_done_when_it_is_done() -> None:
     assert "100 %" in text(row(size=0, done=0, state=RowState.DONE), 80)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.integers(1, 40))
 def test_what_is_fitted_has_its_width(name: str, width: int) -> None:
     from leafsync.text import printable

@@ -11,7 +11,8 @@ from textual.strip import Strip
 
 from leafsync.bridge import Direction, TransferChanges, TransferState, TransferStatus
 from leafsync.widgets.transfer_list import TransferList, TransferTitles
-from leafsync.widgets.transfer_model import JobStanding, TransferModel
+from leafsync.widgets.transfer_model import TransferModel
+from leafsync.widgets.transfer_rows import JobStanding
 from tests.support.ui import screen_text
 
 
@@ -102,9 +103,10 @@ async def test_only_lines_that_look_different_are_drawn_anew(monkeypatch: pytest
         )
         assert len(desk.drawn) == 1
         assert "50 %" in desk.lines()[3]
-        desk.drawn.clear()
+        asked: list[int] = []
+        monkeypatch.setattr(desk.app.list, "render_line", asked.append)
         await desk.finish()
-        assert desk.drawn == []
+        assert asked == []
 
 
 async def test_a_line_that_was_drawn_before_is_not_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:

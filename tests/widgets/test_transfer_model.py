@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from leafsync.bridge import Direction, TransferChanges, TransferState, TransferStatus
 from leafsync.engine.core.transfers import TransferKey, TransferLog
-from leafsync.widgets.transfer_model import FILTERS, JobRows, JobStanding, Row, RowState, Sort, TransferModel
+from leafsync.widgets.transfer_model import TransferModel
+from leafsync.widgets.transfer_rows import FILTERS, JobRows, JobStanding, Row, RowState, Sort
 
 WAITING, ACTIVE, DONE, FAILED = (
     TransferState.WAITING,
@@ -464,6 +465,7 @@ EVENTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(EVENTS)
 def test_a_reader_ends_up_with_what_the_log_has(events: Iterable[tuple[str, str | list[str]]]) -> None:
     log = TransferLog(20)

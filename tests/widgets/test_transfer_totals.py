@@ -15,7 +15,8 @@ from leafsync.bridge import (
     TransferState,
     TransferStatus,
 )
-from leafsync.widgets.transfer_model import JobStanding, TransferModel
+from leafsync.widgets.transfer_model import TransferModel
+from leafsync.widgets.transfer_rows import JobStanding
 from leafsync.widgets.transfer_totals import SAMPLES, Sums, Throughput, attention, figures, sums
 
 
