@@ -183,14 +183,20 @@ class FolderTree(Tree[Spot]):
 
     def get_label_width(self, node: Node) -> int:
         """Return the cells of a label without rendering it: this is asked of every line at every change."""
-        return cell_len(str(node.label)) + 2
+        width = cell_len(str(node.label)) + 2
+        return min(width, self._room) if node.is_root else width
+
+    @property
+    def _room(self) -> int:
+        """Cells for the path at the top, which is shortened in the middle instead of being scrolled."""
+        return max(self.size.width - 2, LEAST_NAME)
 
     def render_label(self, node: Node, base_style: Style, style: Style) -> Text:
         """Return the label of a node with the sign before it."""
         spot = _spot(node)
         name = Text.assemble(node.label)
         if node.is_root:
-            name = Text(truncate_middle(name.plain, max(self.size.width - 4, LEAST_NAME)))
+            name = Text(truncate_middle(name.plain, self._room - 2))
         kind = "hidden" if spot.kind == "directory" and name.plain.startswith(".") else spot.kind
         if kind != "directory":
             name.stylize(self.get_component_rich_style(f"folder-tree--{kind}", partial=True))
