@@ -20,7 +20,7 @@ from leafsync.actions import bind
 from leafsync.bridge import Direction, TrustQuestion
 from leafsync.errors import PeerChanged
 from leafsync.progress import truncate_middle
-from leafsync.screens.base import Modal, toast
+from leafsync.screens.base import TABS, Modal, toast
 from leafsync.screens.confirm import settle
 from leafsync.text import printable
 from leafsync.widgets.fingerprint_grid import FingerprintGrid
@@ -60,7 +60,7 @@ Type the first group **as the other screen shows it**, then **enter** accepts. *
 end of the time reject; the job does not ask about this device again. **y** copies the fingerprint.
 """
     AUTO_FOCUS: ClassVar[str | None] = ""
-    BINDINGS: ClassVar[list[BindingType]] = [bind("trust.copy", "copy")]
+    BINDINGS: ClassVar[list[BindingType]] = [*TABS, bind("trust.copy", "copy")]
     VERTICAL_BREAKPOINTS = QUESTION_ROWS
     DEFAULT_CSS: ClassVar[str] = """
     FingerprintModal {

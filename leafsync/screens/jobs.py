@@ -10,15 +10,36 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Button, Footer, Static
 
+from leafsync import forms
 from leafsync.actions import bind
 from leafsync.bridge import ConnectStatus, EndedJob, PassState, ServeStatus, Snapshot
-from leafsync.errors import LeafSyncError
+from leafsync.errors import (
+    AddressMalformed,
+    FolderIdentityLost,
+    FolderInUse,
+    FolderRefused,
+    LeafSyncError,
+    PathRefused,
+    PortInUse,
+    UsageError,
+)
 from leafsync.progress import Progress
-from leafsync.screens.base import MainScreen, ours, toast
-from leafsync.widgets.field import Field
+from leafsync.screens.base import TABS, MainScreen, ours, toast
+from leafsync.text import printable
+from leafsync.widgets.field import LABEL_WIDTH, Field
 from leafsync.widgets.folder_field import FolderField
 from leafsync.widgets.job_card import JobCard, JobList
+from leafsync.widgets.tick import Tick
 from leafsync.widgets.top_bar import TopBar
+
+BESIDE: dict[type[LeafSyncError], str] = {
+    AddressMalformed: "address",
+    PathRefused: "file",
+    PortInUse: "port",
+    UsageError: "folder",
+    FolderInUse: "folder",
+}
+"""Beside which field an error is said, the first one that fits."""
 
 WIDTHS = [(0, "-narrow"), (90, "-normal"), (140, "-wide")]
 """Cells from which on form and cards stand side by side."""
@@ -27,25 +48,33 @@ HEIGHTS = [(0, "-low"), (24, "-high")]
 """Rows from which on there is room for a heading."""
 
 
+KEYS = ("start", "preview", "recent", "browse", "stop_job", "pause", "sync_now", "history", "conflicts", "held", "copy")
+"""The actions that are offered at times only."""
+
+LOOK_AGAIN = 2.0
+"""Seconds between two looks whether what could not be used can be by now: a disk was mounted, a port let go of."""
+
+
 class JobsScreen(MainScreen):
     """A form and cards. Subclasses say what is in the form, how it starts, and which jobs they show."""
 
-    DEFAULT_CSS: ClassVar[str] = """
-    JobsScreen {
-        .body { height: 1fr; }
-        .form { width: 2fr; max-width: 64; padding: 0 1; height: 1fr; border-right: vkey $panel; }
-        .form .row { height: auto; margin-top: 1; }
-        .form Field { margin-bottom: 0; }
-        .form Tick { background: transparent; width: 1fr; }
-        .form .why { color: $text-muted; padding-left: 1; width: 1fr; height: auto; }
-        .form .heading { text-style: bold; color: $primary; margin-bottom: 1; }
-        JobList { width: 3fr; }
+    DEFAULT_CSS: ClassVar[str] = f"""
+    JobsScreen {{
+        .body {{ height: 1fr; layout: horizontal; overflow: hidden; }}
+        .form {{ width: 2fr; max-width: 64; padding: 0 1; height: 1fr; border-right: vkey $panel; }}
+        .form .row {{ height: auto; margin-top: 1; }}
+        .form .row Button {{ min-width: 9; margin-right: {LABEL_WIDTH - 9}; }}
+        .form Tick {{ background: transparent; width: 1fr; }}
+        .form .why {{ color: $text-muted; width: 1fr; height: auto; }}
+        .form .heading {{ text-style: bold; color: $primary; margin-bottom: 1; }}
+        JobList {{ width: 3fr; }}
 
-        &.-narrow .body { layout: vertical; overflow-y: auto; }
-        &.-narrow .form { width: 1fr; max-width: 100%; height: auto; border-right: none; }
-        &.-narrow JobList { width: 1fr; height: auto; overflow-y: hidden; }
-        &.-low .heading { display: none; }
-    }
+        &.-narrow .body {{ layout: vertical; overflow-y: auto; scrollbar-size-vertical: 1; }}
+        &.-narrow .form {{ width: 1fr; max-width: 100%; height: auto; border-right: none; }}
+        &.-narrow JobList {{ width: 1fr; height: auto; overflow-y: hidden; margin-top: 1; }}
+        &.-low .heading {{ display: none; }}
+        &.-low .row {{ margin-top: 0; }}
+    }}
     """
 
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = WIDTHS
@@ -54,8 +83,10 @@ class JobsScreen(MainScreen):
     AUTO_FOCUS: ClassVar[str | None] = ""  # `on_mount` knows which field comes first
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        *TABS,
         bind("form.start", "start"),
         bind("form.browse", "browse"),
+        bind("form.leave", "leave_form"),
         bind("job.pause", "pause"),
         bind("job.stop", "stop_job"),
         bind("job.sync", "sync_now"),
@@ -63,6 +94,7 @@ class JobsScreen(MainScreen):
         bind("job.conflicts", "conflicts"),
         bind("job.held", "held"),
         bind("job.copy", "copy"),
+        bind("job.form", "to_form"),
     ]
 
     NAME: ClassVar[str]
@@ -75,13 +107,17 @@ class JobsScreen(MainScreen):
         super().__init__()
         self._progress = Progress()
         self._starting = False
+        self._go_to: int | None = None
+        """The job whose card gets the focus once it is there."""
+        self._offered: list[bool | None] = []
+        """What the keys could do when the footer was made."""
 
     # Layout
 
     def compose(self) -> ComposeResult:
         """Lay out the form beside the cards, or above them where the screen is narrow."""
         yield TopBar(self.NAME, self.bridge.device_name)
-        with Horizontal(classes="body"):
+        with VerticalScroll(classes="body", can_focus=False):
             with VerticalScroll(classes="form", can_focus=False):
                 yield Static(self.HEADING, classes="heading", markup=False)
                 yield from self.fields()
@@ -96,12 +132,29 @@ class JobsScreen(MainScreen):
         return ()
 
     def on_mount(self) -> None:
-        """Put the cursor into the first field that needs something."""
+        """Put the cursor into the first field that needs something, or on a job that was there before the screen."""
+        self.set_interval(LOOK_AGAIN, self.look_again)
+        snapshot = self.bridge.snapshot()
+        jobs = self.jobs(snapshot)
+        if jobs:
+            self._go_to = jobs[0].id
+            self.show(snapshot)
+        else:
+            self._first_field.focus_line()
         self._weigh()
-        fields = list(self.query(Field))
-        next((field for field in fields if not field.usable), fields[0]).focus_line()
 
     # The form
+
+    @property
+    def _first_field(self) -> Field:
+        """The first field that needs something, or the first one."""
+        fields = list(self.query(Field))
+        return next((field for field in fields if not field.usable), fields[0])
+
+    def look_again(self) -> None:
+        """Look whether what could not be used can be by now."""
+        if self.is_current:
+            self.query_one(FolderField).look_again()
 
     @on(Field.Changed)
     def _changed(self) -> None:
@@ -110,11 +163,17 @@ class JobsScreen(MainScreen):
     def _weigh(self) -> None:
         """Enable Start, or say what it waits for."""
         wrong = [field for field in self.query(Field) if not field.usable]
-        button = self.query_one("#start", Button)
-        button.disabled = bool(wrong) or self._starting
-        why = f"{wrong[0].id or ''}: {wrong[0].reason}" if wrong else ""
-        self.query_one(".why", Static).update(why)
-        self.refresh_bindings()
+        self.query_one("#start", Button).disabled = bool(wrong) or self._starting
+        if not self.query_one(FolderField).unknown or wrong:
+            self.query_one(".why", Static).update(f"{wrong[0].label}: {wrong[0].reason}" if wrong else "")
+        self._offer()
+
+    def _offer(self) -> None:
+        """Have the footer made anew if other keys work now than when it was made."""
+        offered = [self.check_action(key, ()) for key in KEYS]
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:
@@ -123,23 +182,67 @@ class JobsScreen(MainScreen):
             self._start()
 
     @work(exclusive=True, exit_on_error=False, group="start")
-    async def _start(self) -> None:
+    async def _start(self, *, force: bool = False, reset: bool = False) -> None:
         self._starting = True
         self._weigh()
         try:
-            await self.begin()
+            self._go_to = await self.begin(force=force, reset=reset)
+            self._begun()
         except LeafSyncError as error:
-            self.refused(error)
-            toast(self.app, str(error), severity="error")
+            if not self._ask_to_go_on(error, force=force, reset=reset):
+                self.refused(error)
+                toast(self.app, forms.said_in_form(error), severity="error")
         finally:
             self._starting = False
             self._weigh()
 
-    async def begin(self) -> None:
-        """Begin the job that the form says. Raises LeafSyncError."""
+    def _begun(self) -> None:
+        """Show the job at once, and let nobody in unasked twice."""
+        for tick in self.query("#accept-first").results(Tick):
+            tick.value = False
+        self.show(self.bridge.snapshot())
+
+    def _ask_to_go_on(self, error: LeafSyncError, *, force: bool, reset: bool) -> bool:
+        """Ask whether a folder that is an odd choice is meant; say whether there was something to ask."""
+        from leafsync.screens.confirm import ConfirmModal
+
+        if isinstance(error, FolderRefused) and not force:
+            force, title, yes = True, "Sync all of it?", "Sync all of it"
+        elif isinstance(error, FolderIdentityLost) and not reset:
+            reset, title, yes = True, "Take it for a new folder?", "Take it for new"
+        else:
+            return False
+
+        def answered(confirmed: bool | None) -> None:
+            if confirmed:
+                self._start(force=force, reset=reset)
+
+        self.app.push_screen(ConfirmModal(title, forms.said_in_form(error), yes=yes), answered)
+        return True
+
+    async def begin(self, *, force: bool, reset: bool) -> int:
+        """Begin the job that the form says and return its id; `force` and `reset` as in the options.
+
+        Raises LeafSyncError.
+        """
+        raise NotImplementedError
 
     def refused(self, error: LeafSyncError) -> None:
         """Say an error beside the field that it is about, if it is about one."""
+        for kind, name in BESIDE.items():
+            if isinstance(error, kind):
+                for field in self.query(f"#{name}").results(Field):
+                    field.complain(forms.said_in_form(error))
+                return
+
+    def action_leave_form(self) -> None:
+        """Go to the cards; where there is none, letters are keys too."""
+        cards = list(self.query(JobCard))
+        self.set_focus(cards[0] if cards else None)
+
+    def action_to_form(self) -> None:
+        """Go back to the form."""
+        self._first_field.focus_line()
 
     def action_browse(self) -> None:
         """Choose what the focused field needs in a tree."""
@@ -149,8 +252,8 @@ class JobsScreen(MainScreen):
         if field is folder:
             self.app.push_screen(PickerModal(folder.path, files=False), folder.take)
         elif field is not None and folder.usable:
-            picker = PickerModal(folder.path, files=True, root=folder.path)
-            self.app.push_screen(picker, field.take)
+            inside = forms.inner_path(field.value)
+            self.app.push_screen(PickerModal(inside, files=True, root=folder.path), field.take)
 
     # The cards
 
@@ -162,7 +265,15 @@ class JobsScreen(MainScreen):
         """Take in where the jobs stand."""
         self._progress.observe(snapshot, ours(self.app).clock())
         self.query_one(JobList).show(self.jobs(snapshot), self.bridge, self._progress)
-        self.refresh_bindings()
+        self._go_to_card()
+        self._offer()
+
+    def _go_to_card(self) -> None:
+        """Give the focus to the card of the job that has just begun, once it is there."""
+        card = self.query_one(JobList).cards.get(self._go_to or 0)
+        if card is not None:
+            self._go_to = None
+            self.set_focus(card)
 
     @property
     def _card(self) -> JobCard | None:
@@ -173,16 +284,27 @@ class JobsScreen(MainScreen):
         job = self._card.job if self._card is not None else None
         match action:
             case "start":
-                return not self.query_one("#start", Button).disabled or None
+                return True if not self.query_one("#start", Button).disabled else None if self._in_form else False
             case "browse":
                 return self.focused_field is not None and self.focused_field.id in ("folder", "file")
+            case "leave_form":
+                return self._in_form
+            case "to_form":
+                return not self._in_form
             case "stop_job":
                 return job is not None
             case "pause" | "history" | "conflicts" | "copy":
                 return job is not None and not isinstance(job, EndedJob)
-            case "sync_now" | "held":
+            case "sync_now":
                 return isinstance(job, ConnectStatus)
+            case "held":
+                summary = self.bridge.summaries.get(job.id) if isinstance(job, ConnectStatus) else None
+                return summary is not None and bool(summary.held or summary.remote_held)
         return super().check_action(action, parameters)
+
+    @property
+    def _in_form(self) -> bool:
+        return self.focused is not None and any(node.has_class("form") for node in self.focused.ancestors)
 
     @property
     def focused_field(self) -> Field | None:
@@ -239,4 +361,4 @@ class JobsScreen(MainScreen):
         job = self._card.job if self._card is not None else None
         text = job.addresses[0] if isinstance(job, ServeStatus) and job.addresses else self.bridge.fingerprint
         self.app.copy_to_clipboard(text)
-        toast(self.app, f"copied: {text}")
+        toast(self.app, f"copied: {printable(text)}")
