@@ -130,10 +130,10 @@ On top is the fingerprint of this device, for the other person to compare.
             self._shown, self._devices, self._problem = True, devices, problem
             self.table.show_devices(devices)
             self._arrange()
-        if self._wanted:
+        if self._wanted and devices:
             self.table.select(self._wanted)
             self.table.focus()
-            self._wanted = ""
+        self._wanted = ""
 
     def _arrange(self) -> None:
         """Show the table, or the sentence there is instead of one."""

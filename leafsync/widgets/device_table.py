@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
 from leafsync.bridge import Device, Permission, format_groups
@@ -115,6 +116,11 @@ class DeviceTable(DataTable[Text]):
         & > .datatable--header-cursor { background: transparent; color: $text-muted; text-style: none; }
     }
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("home", "scroll_top", "First", show=False),
+        Binding("end", "scroll_bottom", "Last", show=False),
+    ]
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", cell_padding=PADDING, header_height=1)
