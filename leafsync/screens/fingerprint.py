@@ -75,7 +75,7 @@ end of the time reject; the job does not ask about this device again. **y** copi
         .said.good { color: $success; }
         .said.bad { color: $error; }
         &.-low .top { margin-bottom: 0; }
-        &.-low .typing { padding-bottom: 0; }
+        &.-low .typing { padding: 0 0 0 2; }
     }
     """
 

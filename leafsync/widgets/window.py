@@ -71,6 +71,9 @@ class Choices(Horizontal):
         align-horizontal: right;
 
         Button { margin-left: 2; min-width: 10; }
+        /* Colours of the terminal bring borders that would make a button three lines high. */
+        Button.-textual-compact.-textual-compact:ansi:disabled { border: none !important; }
+        Button.-textual-compact.-textual-compact:ansi.-active { border: none !important; }
     }
     """
 

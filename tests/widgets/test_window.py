@@ -107,3 +107,11 @@ async def test_arrows_go_between_the_choices_that_are_possible() -> None:
             await pilot.press(key)
             seen.append(app.focused.id if app.focused is not None else None)
         assert seen == ["three", "three", "one", "one"]
+
+
+async def test_a_choice_is_one_line_high_in_the_colours_of_the_terminal() -> None:
+    app = Desk(4)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.theme = "ansi-dark"
+        await pilot.pause()
+        assert {button.outer_size.height for button in app.screen.query(Button)} == {1}
