@@ -164,5 +164,5 @@ async def test_a_hundred_thousand_lines(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_every_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
     async with previewing(tmp_path, monkeypatch, size=size) as desk:
         await until(desk, lambda: "in/a.txt" in screen_text(desk.app))
-        assert "^s Start" in screen_text(desk.app)
+        await shows(desk, "^s Start")
         assert ("Nothing has been changed yet." in words(desk.app)) == (size[1] >= 18)
