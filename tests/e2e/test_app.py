@@ -118,13 +118,11 @@ def fingerprint_of(home: Path) -> str:
 
 
 def confirm(one: Terminal, first_group: str) -> None:
-    """Confirm a fingerprint in the modal, by keyboard."""
+    """Confirm a fingerprint in the modal, by keyboard. Keys that come too soon for it are ignored, so try again."""
     one.shows("Reject")
-    end = time.monotonic() + 1.0
-    while time.monotonic() < end:  # keys pressed at once are ignored
-        one.read()
-    one.send("\x1b[Z")
-    one.enter(first_group)
+    one.send("\x1b[Z" + first_group)
+    while not one.shows_soon("the same"):
+        one.send("\x1b[Z" + first_group)
     one.send(ENTER)
 
 

@@ -81,6 +81,13 @@ class Terminal:
         """Read until `text` is on the screen; return it."""
         return self.until(lambda screen: text in screen)
 
+    def shows_soon(self, text: str, seconds: float = 1.0) -> bool:
+        """Read for a while; say whether `text` came on the screen."""
+        end = time.monotonic() + seconds
+        while text not in self.text() and time.monotonic() < end:
+            self.read()
+        return text in self.text()
+
     def send(self, keys: str) -> None:
         """Press keys, as a terminal encodes them."""
         os.write(self._fd, keys.encode())
