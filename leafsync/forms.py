@@ -9,7 +9,7 @@ from pathlib import Path
 
 from leafsync.bridge import MAX_STREAMS, parse_address, parse_fingerprint, path_problem
 from leafsync.config import MAX_RATE_MBPS, check_rate
-from leafsync.errors import LeafSyncError
+from leafsync.errors import FolderIdentityLost, FolderNotDirectory, FolderRefused, LeafSyncError, PortInUse
 from leafsync.text import printable
 
 MAX_PORT = 65535
@@ -69,7 +69,7 @@ def port_reason(text: str) -> str:
     return "" if whole(text, 0, MAX_PORT) is not None else f"give a number from 0 (any free one) to {MAX_PORT}"
 
 
-def in_use(port: int) -> str:
+def in_use(port: object) -> str:
     """Say that a UDP port is taken."""
     return f"UDP port {port} is in use; 0 picks a free one"
 
@@ -93,7 +93,7 @@ def port_in_use_reason(port: int) -> str:
 def address_reason(text: str) -> str:
     """Say why an address cannot be one."""
     if not text.strip():
-        return "name the other device: host, host:port or [IPv6]:port"
+        return "name the other device"
     return _reason_of(parse_address, text)
 
 
@@ -130,6 +130,24 @@ def fingerprint_reason(text: str) -> str:
     if len(digits) != 64:
         return f"it has 64 digits, this has {len(digits)}"
     return _reason_of(parse_fingerprint, text)
+
+
+def said_in_form(error: LeafSyncError) -> str:
+    """Return what a form says of an error: the sentence of the command line, unless that names options."""
+    field = {name: printable(str(value)) for name, value in error.fields.items()}
+    match error:
+        case PortInUse():
+            return in_use(error.fields["port"])
+        case FolderRefused():
+            return f"{field['path']} is {field['what']}, and syncing all of it is rarely meant."
+        case FolderIdentityLost():
+            return (
+                f"The folder {field['path']} is not the one it was: its marker is gone. Is its disk mounted? If it is "
+                "meant to be a new folder, nothing is deleted: the next pass compares everything anew."
+            )
+        case FolderNotDirectory():
+            return f"{field['path']} is not a directory."
+    return str(error)
 
 
 def _reason_of(parse: Callable[[str], object], text: str) -> str:

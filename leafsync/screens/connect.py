@@ -7,30 +7,62 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal
-from textual.suggester import SuggestFromList
+from textual.containers import Horizontal, Vertical
+from textual.suggester import Suggester
 from textual.widget import Widget
 from textual.widgets import Label, OptionList, Select, Static
 
 from leafsync import forms
 from leafsync.actions import bind
 from leafsync.bridge import ConnectOptions, ConnectStatus, EndedJob, Mode, Snapshot, parse_address
-from leafsync.errors import AddressMalformed, FolderInUse, LeafSyncError, UsageError
+from leafsync.progress import cell_width, pad, truncate_middle
 from leafsync.screens.base import Modal
 from leafsync.screens.jobs import JobsScreen
 from leafsync.text import printable
-from leafsync.ui_state import Recent
+from leafsync.ui_state import Recent, UiState
 from leafsync.widgets.field import LABEL_WIDTH, Field
 from leafsync.widgets.folder_field import FolderField
+from leafsync.widgets.job_lines import MODES
 from leafsync.widgets.tick import Tick
+
+MAX_ADDRESS = 30
+"""Cells of an address in the list of recent ones: what is longer is a long host name."""
 
 DIRECTIONS = (
     ("both ways", Mode.BOTH),
-    ("pull: bring here, send nothing", Mode.PULL),
-    ("push: send, bring nothing here", Mode.PUSH),
-    ("mirror: make this folder exactly like the other", Mode.MIRROR),
+    ("pull: only bring here", Mode.PULL),
+    ("push: only send", Mode.PUSH),
+    ("mirror: pull and delete", Mode.MIRROR),
 )
 """What the modes are called where one is chosen."""
+
+
+class DirectionSelect(Select[Mode]):
+    """Which way files go."""
+
+    HELP: ClassVar[str | None] = """## Direction
+**both ways** brings the changes of each side to the other. **pull** brings here and sends nothing, **push** sends and
+brings nothing here; neither deletes what only one side has. **mirror** makes this folder exactly like the other one:
+what is only here goes to the trash.
+
+**Enter** or **down** opens the list.
+"""
+
+    def __init__(self, value: Mode) -> None:
+        super().__init__(DIRECTIONS, value=value, allow_blank=False, id="direction", compact=True)
+
+
+class RecentAddresses(Suggester):
+    """Completes an address that was connected to before."""
+
+    def __init__(self, state: UiState) -> None:
+        super().__init__(use_cache=False, case_sensitive=False)
+        self._state = state
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """Return the last address that begins like that."""
+        found = (one.address for one in self._state.recent if one.address.casefold().startswith(value))
+        return next((address for address in found if printable(address) == address), None)
 
 
 class ConnectScreen(JobsScreen):
@@ -41,6 +73,9 @@ class ConnectScreen(JobsScreen):
         .choice {{ height: 1; }}
         .choice Label {{ width: {LABEL_WIDTH}; color: $text-muted; }}
         .choice Select {{ width: 1fr; }}
+        .choice SelectCurrent {{ background: $panel; }}
+        .choice Select:focus SelectCurrent {{ background: $boost; }}
+        .choice:focus-within Label {{ color: $primary; text-style: bold; }}
     }}
     """
 
@@ -48,12 +83,13 @@ class ConnectScreen(JobsScreen):
     HEADING: ClassVar[str] = "Keep a folder like another one"
     EMPTY: ClassVar[str] = (
         "Not connected to anything yet.\n\n"
-        "Name the address that the other machine shows on its Serve screen and a folder here, and press Start\n"
-        "(ctrl+s). ctrl+r shows what would happen first, ctrl+e what you connected to before."
+        "Name the address that the other machine shows on its Serve screen and a folder here, and press Start "
+        "(ctrl+s). ctrl+r shows what would happen first, ctrl+l what you connected to before."
     )
     HELP: ClassVar[str | None] = """# Connect
 Keep a folder here and one that another device serves the same. The first pass deletes nothing: what only one side has
-goes to the other. Preview (`ctrl+r`) shows the plan before anything moves.
+goes to the other. Preview (**ctrl+r**) shows the plan before anything moves. **escape** goes from the form to the cards
+and back.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [bind("form.preview", "preview"), bind("form.recent", "recent")]
@@ -68,10 +104,10 @@ goes to the other. Preview (`ctrl+r`) shows the plan before anything moves.
             value=last.address,
             placeholder="host, host:port or [IPv6]:port",
             check=forms.address_reason,
-            suggester=SuggestFromList([one.address for one in recent]),
-            help_text="Where the other device serves: its Serve screen shows it. `ctrl+e` lists recent ones.",
+            suggester=RecentAddresses(self.settings.state),
+            help_text="Where the other device serves: its Serve screen shows it. **ctrl+l** lists recent ones.",
         )
-        yield FolderField(value=last.folder, help_text="The folder here. `ctrl+o` chooses it in a tree.")
+        yield FolderField(value=last.folder, help_text="The folder here. **ctrl+o** chooses it in a tree.")
         yield Field(
             "File",
             id="file",
@@ -82,23 +118,28 @@ goes to the other. Preview (`ctrl+r`) shows the plan before anything moves.
         )
         with Horizontal(classes="choice"):
             yield Label("Direction")
-            yield Select(DIRECTIONS, value=_mode(last.mode), allow_blank=False, id="direction", compact=True)
+            yield DirectionSelect(_mode(last.mode))
         yield Field(
             "Streams",
             id="streams",
             value=str(config.streams),
             check=forms.streams_reason,
-            help_text="Data streams at once.",
+            help_text="Files on their way at once. More help on fast links with many files.",
         )
         yield Field(
             "Rate limit",
             id="rate",
             value="" if config.rate_mbps is None else f"{config.rate_mbps:g}",
-            placeholder="megabits per second; empty for no limit",
+            placeholder="none (Mbit/s each way)",
             check=forms.rate_reason,
             help_text="At most so many megabits per second in each direction.",
         )
-        yield Tick("Trust whatever device answers", id="accept-first")
+        yield Tick(
+            "Accept a new device without asking",
+            id="accept-first",
+            help_text="Trust whatever device answers at the address, if none is known there. Only where you trust the "
+            "network too.",
+        )
 
     def options(self) -> ConnectOptions:
         """Return what the form says. Raises AddressMalformed."""
@@ -115,23 +156,17 @@ goes to the other. Preview (`ctrl+r`) shows the plan before anything moves.
     def _field(self, name: str) -> Field:
         return self.query_one(f"#{name}", Field)
 
-    async def begin(self) -> None:
+    async def begin(self, *, force: bool, reset: bool) -> int:
         """Connect as the form says."""
-        options = self.options()
-        await self.bridge.connect(options)
+        options = dataclasses.replace(self.options(), force=force, reset=reset)
+        job = await self.bridge.connect(options)
         self._remember(options)
+        return job
 
     def _remember(self, options: ConnectOptions) -> None:
         recent = Recent(str(options.address), options.folder, str(options.mode), options.file)
         self.settings.state.connected(recent)
         self.settings.save()
-
-    def refused(self, error: LeafSyncError) -> None:
-        """Say an error beside its field."""
-        if isinstance(error, AddressMalformed):
-            self._field("address").refuse(str(error))
-        elif isinstance(error, UsageError | FolderInUse):
-            self.query_one(FolderField).refuse(str(error))
 
     def jobs(self, snapshot: Snapshot) -> "tuple[ConnectStatus | EndedJob, ...]":
         """Return the connections, and those that ended by themselves."""
@@ -179,9 +214,10 @@ class RecentModal(Modal[Recent]):
     """Choose a connection that was made before."""
 
     DEFAULT_CSS: ClassVar[str] = """
-    RecentModal OptionList { height: auto; max-height: 14; background: transparent; border: none; }
+    RecentModal OptionList { height: auto; max-height: 14; margin-top: 1; background: transparent; border: none; }
+    RecentModal OptionList > .option-list--option { text-wrap: nowrap; text-overflow: ellipsis; }
     """
-    HELP: ClassVar[str | None] = "# Recent connections\nEnter takes the marked one into the form, escape none."
+    HELP: ClassVar[str | None] = "## Recent connections\n**Enter** takes the marked one into the form, **escape** none."
 
     def __init__(self, recent: Iterable[Recent]) -> None:
         super().__init__()
@@ -189,10 +225,12 @@ class RecentModal(Modal[Recent]):
 
     def compose(self) -> ComposeResult:
         """List them, the last one first."""
-        with Static(classes="dialog"):
+        addresses = [truncate_middle(printable(one.address), MAX_ADDRESS) for one in self._recent]
+        width = max(map(cell_width, addresses), default=0)
+        with Vertical(classes="dialog"):
             yield Static("Recent connections", classes="title", markup=False)
             yield OptionList(
-                *(f"{printable(one.address)}  {printable(one.folder)}  ({one.mode})" for one in self._recent),
+                *(f"{pad(address, width)}  {_what(one)}" for address, one in zip(addresses, self._recent, strict=True)),
                 markup=False,
                 compact=True,
             )
@@ -200,3 +238,9 @@ class RecentModal(Modal[Recent]):
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._recent[event.option_index])
+
+
+def _what(recent: Recent) -> str:
+    """Say which folder was kept like what, and how."""
+    only = f", only {printable(recent.file)}" if recent.file else ""
+    return f"{printable(recent.folder)}  ({MODES[_mode(recent.mode)]}{only})"

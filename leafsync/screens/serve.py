@@ -1,5 +1,6 @@
 """The Serve screen: offer a folder to trusted devices."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -8,7 +9,6 @@ from textual.widget import Widget
 
 from leafsync import forms
 from leafsync.bridge import EndedJob, ServeOptions, ServeStatus, Snapshot
-from leafsync.errors import FolderInUse, LeafSyncError, PortInUse, UsageError
 from leafsync.screens.jobs import JobsScreen
 from leafsync.widgets.field import Field
 from leafsync.widgets.folder_field import FolderField
@@ -22,13 +22,14 @@ class ServeScreen(JobsScreen):
     HEADING: ClassVar[str] = "Offer a folder"
     EMPTY: ClassVar[str] = (
         "Nothing is served yet.\n\n"
-        "Choose a folder and press Start (ctrl+s). The card that appears here has the address and the fingerprint\n"
-        "to use on the other machine: there, open Connect (2)."
+        "Choose a folder and press Start (ctrl+s). The card that appears here has the address to type on the other "
+        "machine, in Connect, and the fingerprint to compare there."
     )
     HELP: ClassVar[str | None] = """# Serve
 Offer a folder to trusted devices. On the other machine, Connect with one of the addresses on the card.
 
-A device that nobody has confirmed yet is asked about here, with its fingerprint.
+A device that nobody has confirmed yet is asked about here, with its fingerprint. **escape** goes from the form to the
+cards and back.
 """
 
     def fields(self) -> Iterable[Widget]:
@@ -49,49 +50,53 @@ A device that nobody has confirmed yet is asked about here, with its fingerprint
             check=forms.port_reason,
             help_text="UDP port that the other machines connect to. 0 picks any free one.",
         )
-        yield Tick("Read-only: take no changes", id="read-only")
-        yield Tick("Trust the first unknown device", id="accept-first")
+        yield Tick("Read-only: take no changes", id="read-only", help_text="Others may bring this folder to them only.")
+        yield Tick(
+            "Accept a new device without asking",
+            id="accept-first",
+            help_text="Trust the first unknown device that connects, and only that one. Whoever is first is let in.",
+        )
 
     @on(Field.Changed, "#port")
     def _port_changed(self, event: Field.Changed) -> None:
         if event.field.usable:
-            self._probe(int(event.field.value))
+            self._probe()
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="probe")
-    def _probe(self, port: int) -> None:
+    def look_again(self) -> None:
+        """Look whether the folder and the port can be used by now."""
+        super().look_again()
+        port = self.query_one("#port", Field)
+        if self.is_current and port.reason and not forms.port_reason(port.value):
+            self._probe()
+
+    @work(exclusive=True, exit_on_error=False, group="probe")
+    async def _probe(self) -> None:
         """Look whether the port is free, off the loop."""
-        reason = forms.port_in_use_reason(port)
-        if reason:
-            self.app.call_from_thread(self._refuse_port, port, reason)
-
-    def _refuse_port(self, port: int, reason: str) -> None:
         field = self.query_one("#port", Field)
-        if field.value.strip() == str(port) and not self._starting:
+        port = int(field.value)
+        reason = await asyncio.to_thread(forms.port_in_use_reason, port)
+        if forms.whole(field.value, 0, forms.MAX_PORT) == port and not self._starting and reason != field.reason:
             field.refuse(reason)
             self._weigh()
 
-    async def begin(self) -> None:
+    async def begin(self, *, force: bool, reset: bool) -> int:
         """Serve what the form says."""
-        folder, port = self.query_one(FolderField), self.query_one("#port", Field)
-        await self.bridge.serve(
+        folder, port = self.query_one(FolderField), int(self.query_one("#port", Field).value)
+        job = await self.bridge.serve(
             ServeOptions(
                 folder=folder.path,
-                port=int(port.value),
+                port=port,
                 file=forms.inner_path(self.query_one("#file", Field).value),
                 read_only=self.query_one("#read-only", Tick).value,
                 accept_first=self.query_one("#accept-first", Tick).value,
                 rate_mbps=self.settings.config.rate_mbps,
+                force=force,
+                reset=reset,
             )
         )
-        self.settings.state.serve_folder, self.settings.state.serve_port = folder.path, int(port.value)
+        self.settings.state.served(folder.path, port)
         self.settings.save()
-
-    def refused(self, error: LeafSyncError) -> None:
-        """Say an error beside its field."""
-        if isinstance(error, PortInUse):
-            self.query_one("#port", Field).refuse(str(error))
-        elif isinstance(error, UsageError | FolderInUse):
-            self.query_one(FolderField).refuse(str(error))
+        return job
 
     def jobs(self, snapshot: Snapshot) -> "tuple[ServeStatus | EndedJob, ...]":
         """Return the folders that are served, and those that were until something went wrong."""

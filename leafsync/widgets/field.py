@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+from rich.highlighter import Highlighter
+from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -11,8 +13,30 @@ from textual.reactive import reactive
 from textual.suggester import Suggester
 from textual.widgets import Input, Label, Static
 
+from leafsync.text import printable
+
 LABEL_WIDTH = 12
 """Cells of the label before the line."""
+
+MAX_TEXT = 4096
+"""Characters a line takes: the longest path there is, and no paste of a whole file."""
+
+HIDDEN = "\ufffd"
+"""Stands for a character that must not reach the terminal; one for one, so that the cursor stays where it is."""
+
+
+class Harmless(Highlighter):
+    """Has a line show what is in it without what could harm the terminal: names on disks have all sorts."""
+
+    def __call__(self, text: str | Text) -> Text:
+        """Return the text to show."""
+        plain = str(text)
+        if printable(plain) != plain:
+            plain = "".join(one if one == "\\" or printable(one) == one else HIDDEN for one in plain)
+        return Text(plain, no_wrap=True, overflow="ignore", end="")
+
+    def highlight(self, text: Text) -> None:
+        """Leave it at that."""
 
 
 class Field(Vertical):
@@ -26,7 +50,7 @@ class Field(Vertical):
         Label {{ width: {LABEL_WIDTH}; color: $text-muted; }}
         Input {{ width: 1fr; background: $panel; }}
         Input:focus {{ background: $boost; }}
-        .reason {{ padding-left: {LABEL_WIDTH}; display: none; color: $error; }}
+        .reason {{ margin-left: {LABEL_WIDTH}; display: none; color: $error; }}
         &.-wrong .reason {{ display: block; }}
         &:focus-within Label {{ color: $primary; text-style: bold; }}
     }}
@@ -67,7 +91,13 @@ class Field(Vertical):
         self._suggester = suggester
         self._help = help_text
         self._touched = False
+        self._complaint = ""
         self.set_reactive(Field.reason, check(value))
+
+    @property
+    def label(self) -> str:
+        """What the field is called on the screen."""
+        return self._label
 
     @property
     def HELP(self) -> str | None:  # type: ignore[override]
@@ -78,6 +108,8 @@ class Field(Vertical):
         """Lay out the label, the line and the reason."""
         line = Input(
             self._first,
+            highlighter=Harmless(),
+            max_length=MAX_TEXT,
             placeholder=self._placeholder,
             compact=True,
             select_on_focus=False,
@@ -114,10 +146,16 @@ class Field(Vertical):
         self.reason = reason
         self._show()
 
+    def complain(self, complaint: str) -> None:
+        """Say what went wrong with the value, which may be tried again as it is."""
+        self._complaint = complaint
+        self._show()
+
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
         self._touched = self._touched or event.value != self._first
+        self._complaint = ""
         self.reason = self._check(event.value)
         self._show()
         self.post_message(self.Changed(self))
@@ -129,8 +167,9 @@ class Field(Vertical):
 
     def _show(self) -> None:
         """Show the reason, but not of a field that nobody has come to yet."""
-        self.set_class(bool(self.reason and self._touched), "-wrong")
-        self.query_one(".reason", Static).update(self.reason)
+        said = (self.reason if self._touched else "") or self._complaint
+        self.set_class(bool(said), "-wrong")
+        self.query_one(".reason", Static).update(f"! {said}" if said else "")
 
     def take(self, text: str | None) -> None:
         """Take over a value that was chosen elsewhere; None is no choice."""

@@ -1,6 +1,6 @@
 """A field for a folder: what is typed is looked at on the disk, off the loop, while it is typed."""
 
-from pathlib import Path
+import asyncio
 
 from textual import work
 
@@ -20,33 +20,62 @@ class FolderField(Field):
             check=lambda text: "" if text.strip() else "name a folder",
             help_text=help_text,
         )
-
+        self._looking = False
+        """Whether a thread looks at the disk: one at a time, because a dead network mount keeps it."""
         self._looked: str | None = None
-        """What was looked at last."""
+        """What the reason was found for."""
 
     @property
     def path(self) -> str:
         """The folder, with `~` resolved."""
-        return str(Path(self.value.strip()).expanduser())
+        return forms.folder_path(self.value)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it is not known yet if the folder can be used."""
+        return bool(self.value.strip()) and self.value != self._looked
 
     def on_mount(self) -> None:
         """Look at the folder that was remembered."""
-        if self.value:
-            self._look(self.value)
+        self._look_if_unknown()
 
     def on_field_changed(self) -> None:
         """Look at what was typed."""
-        if self.value != self._looked:
-            self._look(self.value)
+        self._look_if_unknown()
 
-    @work(thread=True, exclusive=True, exit_on_error=False, group="folder")
-    def _look(self, text: str) -> None:
-        self._looked = text
-        reason = forms.folder_reason(text)
-        if reason:
-            self.app.call_from_thread(self._found, text, reason)
+    def look_again(self) -> None:
+        """Look whether a folder that could not be used can be by now."""
+        if self.reason and self.value.strip() and not self._looking:
+            self._look()
+
+    def _look_if_unknown(self) -> None:
+        if not self.value.strip():
+            self._looked = None
+        elif self.unknown and not self._looking:
+            self._look()
+
+    @work(exit_on_error=False, group="folder")
+    async def _look(self) -> None:
+        self._looking = True
+        try:
+            while True:
+                text = self.value
+                reason = await asyncio.to_thread(forms.folder_reason, text)
+                if text == self.value:
+                    break
+        finally:
+            self._looking = False
+        self._found(text, reason)
 
     def _found(self, text: str, reason: str) -> None:
-        if self.value == text:
-            self.refuse(reason)
+        known, self._looked = self.reason, text
+        self._touched = True
+        self.reason = reason
+        self._show()
+        if reason != known:
             self.post_message(self.Changed(self))
+
+    def _show(self) -> None:
+        """Leave what is said until it is known better: it must not flicker while somebody types."""
+        if not self.unknown:
+            super()._show()

@@ -2,16 +2,22 @@
 
 from typing import ClassVar
 
+from textual.actions import SkipAction
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from leafsync.bridge import Bridge, ConnectStatus, EndedJob, ServeStatus
 from leafsync.progress import Progress
-from leafsync.widgets.job_lines import Figures, connect_lines, ended_lines, serve_lines
+from leafsync.widgets.job_lines import Figures, Known, connect_lines, ended_lines, serve_lines
 
 Shown = ServeStatus | ConnectStatus | EndedJob
+
+
+NARROWEST = 20
+"""Cells that lines are laid out for at least: below that nothing can be read anyway."""
 
 
 class JobCard(Static, can_focus=True):
@@ -22,31 +28,58 @@ class JobCard(Static, can_focus=True):
         height: auto;
         padding: 0 1;
         margin-bottom: 1;
-        border-left: thick $panel;
+        border-left: vkey $foreground 30%;
 
-        &:focus { border-left: thick $primary; background: $surface; }
-        &:ansi:focus { border-left: thick ansi_green; }
+        &:focus { border-left: outer $primary; background: $surface; }
+        &:ansi:focus { border-left: outer ansi_green; }
     }
     """
     HELP: ClassVar[str | None] = """## A job
-`p` pauses it and goes on, `x` stops it, `n` syncs now. `h` shows what its passes did, `c` its conflicts, `d` the
-deletes it holds back. `y` copies what the other machine needs.
+**p** pauses it and goes on, **x** stops it, **n** syncs now. **h** shows what its passes did, **c** its conflicts,
+**d** the deletes it holds back. **y** copies what the other machine needs.
+
+**Up** and **down** go to the next card, **escape** goes to the form.
 """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "near(-1)", "Previous", show=False),
+        Binding("down", "near(1)", "Next", show=False),
+    ]
 
     def __init__(self, job: Shown) -> None:
         super().__init__(markup=False)
         self.job = job
         """As it was shown last."""
+        self._sources: tuple[Bridge, Progress] | None = None
         self._said = Content()
 
     def show(self, job: Shown, bridge: Bridge, progress: Progress) -> None:
         """Show where the job stands; repaints only when something is another than before."""
         self.job = job
-        width = max(20, self.content_size.width)
-        said = Content("\n").join(_lines(job, bridge, progress, width))
+        self._sources = bridge, progress
+        if self.content_size.width:
+            self._lay_out(bridge, progress)
+
+    def on_resize(self) -> None:
+        """Lay the lines out for the width there is now."""
+        if self._sources is not None:
+            self._lay_out(*self._sources)
+
+    def _lay_out(self, bridge: Bridge, progress: Progress) -> None:
+        width = max(NARROWEST, self.content_size.width)
+        said = Content("\n").join(_lines(self.job, bridge, progress, width))
         if not said.is_same(self._said):
             self._said = said
             self.update(said)
+            if self.has_focus:
+                self.call_after_refresh(self.scroll_visible, animate=False)  # it may be higher than before
+
+    def action_near(self, by: int) -> None:
+        """Go to the next card, or to the one before; where there is none, whatever can be scrolled is."""
+        cards = list(self.screen.query(JobCard))
+        at = cards.index(self) + by
+        if not 0 <= at < len(cards):
+            raise SkipAction
+        cards[at].focus()
 
 
 def _lines(job: Shown, bridge: Bridge, progress: Progress, width: int) -> list[Content]:
@@ -56,8 +89,12 @@ def _lines(job: Shown, bridge: Bridge, progress: Progress, width: int) -> list[C
             return serve_lines(job, figures, bridge.fingerprint, width)
         case ConnectStatus():
             figures = Figures(progress.rate(job), progress.eta(job))
-            summary, since = bridge.summaries.get(job.id), bridge.in_sync_since.get(job.id)
-            return connect_lines(job, figures, summary, since, width)
+            known = Known(
+                bridge.summaries.get(job.id),
+                bridge.in_sync_since.get(job.id),
+                len(bridge.conflict_copies.get(job.id, ())),
+            )
+            return connect_lines(job, figures, known, bridge.now(), width)
         case EndedJob():
             return ended_lines(job, width)
 
@@ -102,6 +139,5 @@ class JobList(VerticalScroll, can_focus=False):
             if card is None:
                 card = JobCard(job)
                 self.mount(card)
-            if card.is_mounted:
-                card.show(job, bridge, progress)
+            card.show(job, bridge, progress)
         self.query_one(".empty").display = not jobs

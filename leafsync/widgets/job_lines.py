@@ -38,11 +38,23 @@ MAX_ADDRESSES = 4
 MAX_PROBLEMS = 3
 """Problems shown on a card: the first ones tell what is wrong, the rest is in the history."""
 
+QUIET = "auto 60%"
+"""What is not the point of a line: what `$text-muted` is in stylesheets, where it is understood."""
+
+LABEL = 14
+"""Cells before the values of a card: a margin and the label."""
+
+MIN_FOLDER = 16
+"""Cells behind the state from which on the folder stands there too; an address is cut to no less."""
+
+MAX_NAME = 24
+"""Cells that a device's name may take from its address and from what it does."""
+
 MODES = {
     Mode.BOTH: "both ways",
-    Mode.PULL: "only brings here",
-    Mode.PUSH: "only sends",
-    Mode.MIRROR: "mirror: makes this one exactly like the other",
+    Mode.PULL: "pull only",
+    Mode.PUSH: "push only",
+    Mode.MIRROR: "mirror",
 }
 """What the modes are called on the screen."""
 
@@ -77,7 +89,7 @@ def serve_lines(job: ServeStatus, figures: Figures, fingerprint: str, width: int
     """Return what there is to say of a folder that is served."""
     glyph, word, colour = ("‖", "paused", "$warning") if job.paused else ("●", "serving", "$success")
     extras = (["read-only"] if job.read_only else []) + _only(job.file)
-    lines = [_head(glyph, word, colour, job.folder, extras, width)]
+    lines = _head(glyph, word, colour, job.folder, extras, width)
     lines += _labelled("address", [printable(one) for one in job.addresses[:MAX_ADDRESSES]], width)
     lines += _labelled("fingerprint", _halves(format_groups(fingerprint), width), width)
     held = f"{format_count(job.files, 'file')}, {format_bytes(job.bytes)}" if job.files else "nothing read yet"
@@ -94,44 +106,66 @@ def _only(file: str) -> list[str]:
 
 
 def _peers(peers: tuple[PeerStatus, ...], rates: tuple[float | None, ...], width: int) -> Iterable[Content]:
+    """Return a line for each device, its name, its address and what it does one below the other."""
     if not peers:
-        yield Content.styled(_cut("  ○ nobody is connected", width), "$text-muted")
-    for peer, rate in zip(peers[:MAX_PEERS], (*rates, *([None] * len(peers))), strict=False):
-        moving = f", {format_rate(rate)}" if rate else ""
-        text = f"{printable(peer.name)}  {printable(peer.address)}  {printable(peer.activity)}{moving}"
-        yield Content.assemble(("  ● ", "$success"), _cut(text, width - 4))
+        yield Content.styled(_cut("  ○ nobody is connected", width), QUIET)
+    shown = peers[:MAX_PEERS]
+    moving = [f", {format_rate(rate)}" if rate else "" for rate in (*rates, *([None] * len(shown)))]
+    doing = [printable(peer.activity) + rate for peer, rate in zip(shown, moving, strict=False)]
+    names = _column([printable(peer.name) for peer in shown], MAX_NAME)
+    beside = max(map(cell_width, [*names, ""])) + max(map(cell_width, [*doing, ""])) + 8
+    addresses = _column([printable(peer.address) for peer in shown], max(MIN_FOLDER, width - beside))
+    for texts in zip(names, addresses, doing, strict=True):
+        yield Content.assemble(("  ● ", "$success"), _cut("  ".join(texts), width - 4))
     if len(peers) > MAX_PEERS:
-        yield Content(f"    and {len(peers) - MAX_PEERS:,} more")
+        yield Content(_cut(f"    and {len(peers) - MAX_PEERS:,} more", width))
 
 
-def connect_lines(
-    job: ConnectStatus,
-    figures: Figures,
-    summary: PassSummary | None,
-    since: datetime | None,
-    width: int,
-) -> list[Content]:
-    """Return what there is to say of a folder that is kept like another one."""
+def _column(texts: list[str], most: int) -> list[str]:
+    """Return texts of one width, which is `most` cells at most."""
+    width = min(most, max(map(cell_width, texts), default=0))
+    return [pad(_cut(text, width), width) for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What passes told of a job that connects."""
+
+    summary: PassSummary | None = None
+    """Of the last one."""
+    in_sync_since: datetime | None = None
+    conflicts: int = 0
+    """Conflict copies that nobody has decided about."""
+
+
+NOTHING_KNOWN = Known()
+
+
+def connect_lines(job: ConnectStatus, figures: Figures, known: Known, now: datetime, width: int) -> list[Content]:
+    """Return what there is to say of a folder that is kept like another one, at the time of day `now`."""
     glyph, word, colour = STATES[job.state]
-    if job.state is PassState.IN_SYNC and summary is not None and summary.partial:
+    if job.state is PassState.IN_SYNC and known.summary is not None and known.summary.partial:
         glyph, word, colour = "!", "partly in sync", "$warning"
     extras = [MODES[job.mode], *_only(job.file)]
-    lines = [_head(glyph, _with_time(word, job, since), colour, job.folder, extras, width)]
+    lines = _head(glyph, _with_time(word, job, known.in_sync_since, now), colour, job.folder, extras, width)
     name = f"{printable(job.peer.name)} at " if job.peer is not None and job.peer.name else ""
     lines += _labelled("with", [f"{name}{printable(job.address)}"], width)
     if job.state in ARROWS:
         lines.append(_bar_line(job, figures, width))
     if job.reason:
-        lines += _labelled("because", _wrapped(printable(job.reason), width - 14), width)
-    lines += _attention(summary, width)
+        lines += _labelled("because", _wrapped(printable(job.reason), width - LABEL), width)
+    lines += _attention(known, width)
     return lines
 
 
-def _with_time(word: str, job: ConnectStatus, since: datetime | None) -> str:
+def _with_time(word: str, job: ConnectStatus, since: datetime | None, now: datetime) -> str:
     if job.state is PassState.RECONNECTING:
         return f"{word} in {job.retry_in:.0f} s"
     if job.state is PassState.IN_SYNC and since is not None:
-        return f"{word} since {since.astimezone():%H:%M:%S}"
+        since, now = since.astimezone(), now.astimezone()
+        return (
+            f"{word} since {since:%H:%M:%S}" if since.date() == now.date() else f"{word} since {since:%Y-%m-%d %H:%M}"
+        )
     return word
 
 
@@ -144,61 +178,79 @@ def _bar_line(job: ConnectStatus, figures: Figures, width: int) -> Content:
         f"{format_bytes(totals.bytes_done)} of {format_bytes(totals.bytes)}",
         f"{totals.files_done:,} of {format_count(totals.files, 'file')}",
     ]
-    cells = max(6, min(30, width - 40))
+    cells = max(6, min(30, width // 3))
     full = cells * percent(totals.bytes_done, totals.bytes) // 100
     said = ""
     for part in parts:
-        if cells + cell_width(said) + cell_width(part) + 4 <= width:
-            said += f"  {part}"
-    return Content.assemble("  ", ("━" * full, "$primary"), ("─" * (cells - full), "$text-muted"), said)
+        if cells + cell_width(said) + cell_width(part) + 4 > width:
+            break
+        said += f"  {part}"
+    return Content.assemble("  ", ("━" * full, "$primary"), ("─" * (cells - full), QUIET), said)
 
 
-def _attention(summary: PassSummary | None, width: int) -> list[Content]:
+def _attention(known: Known, width: int) -> list[Content]:
     """Return what waits for a decision, each with the key that leads to it."""
-    if summary is None:
-        return []
-    held = len(summary.held) + len(summary.remote_held)
-    problems = len(summary.problems) + summary.remote_problems
+    summary = known.summary
+    held = len(summary.held) + len(summary.remote_held) if summary is not None else 0
+    problems = summary.problems if summary is not None else ()
+    failed = len(problems) + summary.remote_problems if summary is not None else 0
     said = [
-        (len(summary.conflicts), format_count(len(summary.conflicts), "conflict"), "c shows and decides them"),
-        (held, f"{format_count(held, 'delete')} held back", "d shows and allows them"),
-        (problems, f"{format_count(problems, 'entry', 'entries')} could not be synced", "h shows the history"),
+        (known.conflicts, f"{format_count(known.conflicts, 'conflict')}, both versions kept", "c decides"),
+        (held, f"{format_count(held, 'delete')} held back", "d shows them"),
+        (failed, f"{format_count(failed, 'entry', 'entries')} could not be synced", ""),
     ]
-    lines = [Content.styled(_cut(f"  ! {what} ({key})", width), "$warning") for count, what, key in said if count]
-    for path, reason in summary.problems[:MAX_PROBLEMS]:
-        lines.append(Content.styled(_cut(f"    {printable(path)}: {printable(reason)}", width), "$text-muted"))
+    lines = []
+    for count, what, key in said:
+        if count:
+            lines.append(Content.styled(_cut(f"  ! {what}{f' ({key})' if key else ''}", width), "$warning"))
+    for path, reason in problems[:MAX_PROBLEMS]:
+        lines.append(Content.styled(_problem(printable(path), printable(reason), width), QUIET))
     return lines
+
+
+def _problem(path: str, reason: str, width: int) -> str:
+    """Return a path and what is wrong with it in one line; the path gives way first."""
+    room = max(12, width - 6 - cell_width(reason))
+    return _cut(f"    {_cut(path, room)}: {reason}", width)
 
 
 def ended_lines(job: EndedJob, width: int) -> list[Content]:
     """Return why a job has ended by itself."""
     glyph, word, colour = ("×", "failed", "$error") if job.error is not None else ("✓", "done", "$success")
-    lines = [_head(glyph, word, colour, job.folder, [], width)]
+    lines = _head(glyph, word, colour, job.folder, [], width)
     if job.address:
         lines += _labelled("with", [printable(job.address)], width)
     if job.error is not None:
-        lines += _labelled("because", _wrapped(str(job.error), width - 14), width)
-    lines.append(Content.styled(_cut("  x puts this away", width), "$text-muted"))
+        lines += _labelled("because", _wrapped(str(job.error), width - LABEL), width)
+    lines.append(Content.styled(_cut("  x puts this away", width), QUIET))
     return lines
 
 
 # Layout
 
 
-def _head(glyph: str, word: str, colour: str, folder: str, extras: list[str], width: int) -> Content:
+def _head(glyph: str, word: str, colour: str, folder: str, extras: list[str], width: int) -> list[Content]:
+    """Return the state and the folder, and what is special about the job behind them or in a line of its own."""
     state = f"{glyph} {word}  "
-    tail = f"  ({', '.join(extras)})" if extras else ""
+    name, tail = printable(folder), ", ".join(extras)
     room = width - cell_width(state)
-    name = truncate_middle(printable(folder), max(8, room - cell_width(tail)))
-    fits = cell_width(name) + cell_width(tail) <= room
-    return Content.assemble((state, f"bold {colour}"), (name, "bold"), (tail if fits else "", "$text-muted"))
+    fits = cell_width(f"{name}  ({tail})") <= room
+    if room < MIN_FOLDER:
+        lines = [Content.styled(_cut(state.rstrip(), width), f"bold {colour}")]
+        lines += _labelled("folder", [name], width)
+    else:
+        behind = f"  ({tail})" if fits and tail else ""
+        lines = [Content.assemble((state, f"bold {colour}"), (_cut(name, room), "bold"), (behind, QUIET))]
+    if tail and (not fits or room < MIN_FOLDER):
+        lines += _labelled("mode", [tail], width)
+    return lines
 
 
 def _labelled(label: str, values: list[str], width: int) -> list[Content]:
     """Return values one below the other, the first one behind its label."""
     lines = []
     for value in values:
-        lines.append(Content.assemble((f"  {pad(label, 12)}", "$text-muted"), _cut(value, width - 14)))
+        lines.append(Content.assemble((f"  {pad(label, LABEL - 2)}", QUIET), _cut(value, width - LABEL)))
         label = ""
     return lines
 
@@ -206,20 +258,34 @@ def _labelled(label: str, values: list[str], width: int) -> list[Content]:
 def _halves(groups: str, width: int) -> list[str]:
     """Return a fingerprint's groups in as many lines as the width asks for."""
     words = groups.split(" ")
-    a_line = 16 if width >= 94 else 8 if width >= 54 else 4
+    a_line = next(count for count in (16, 8, 4, 2) if count * 5 - 1 <= width - LABEL or count == 2)
     return [" ".join(words[at : at + a_line]) for at in range(0, len(words), a_line)]
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return a sentence in lines of at most `width` cells, broken at spaces where there are any."""
+    """Return a sentence in lines of at most `width` cells, broken at spaces; a fingerprint that is longer is cut into
+    lines, because people copy it from here.
+    """
     lines, line = [], ""
     for word in text.split(" "):
         longer = f"{line} {word}" if line else word
         if line and cell_width(longer) > width:
             lines.append(line)
             longer = word
+        while cell_width(longer) > width > 1:
+            taken = _fitting(longer, width)
+            lines.append(longer[:taken])
+            longer = longer[taken:]
         line = longer
     return [*lines, line]
+
+
+def _fitting(text: str, width: int) -> int:
+    """Return how many characters fit into `width` cells, one at least."""
+    taken = 1
+    while taken < len(text) and cell_width(text[: taken + 1]) <= width:
+        taken += 1
+    return taken
 
 
 def _cut(text: str, width: int) -> str:

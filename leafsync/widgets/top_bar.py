@@ -14,6 +14,9 @@ from leafsync.text import printable
 SCREENS = (("serve", "Serve"), ("connect", "Connect"), ("trust", "Trust"), ("transfers", "Transfers"))
 """Name and title of each screen, in the order of their keys."""
 
+NARROW = 46
+"""Cells from which on all titles fit."""
+
 WIDE = 74
 """Cells from which on the name of the program fits too."""
 
@@ -46,11 +49,14 @@ class TopBar(Widget):
         line.append(" ")
         for number, (name, title) in enumerate(SCREENS, 1):
             here = name == self._here
-            shown = title if width >= 46 or here else title[:4]
+            label = f" {number} {title} " if width >= NARROW or here else f" {number} "
             click = Style.from_meta({"@click": f"app.show_screen('{name}')"})
-            line.append(f" {number} {shown} ", Style.parse("bold reverse" if here else "not bold") + click)
+            line.append(label, Style.parse("bold reverse" if here else "not bold") + click)
         room = width - line.cell_len - 1
-        right = truncate_middle(f"{self.state or 'idle'} · {self._device_name}", room) if room > 8 else ""
+        state = self.state or "idle"
+        right = f"{state} · {self._device_name}"
+        if cell_width(right) > room:
+            right = truncate_middle(state, room)
         line.append(" " * max(0, room - cell_width(right)) + right)
         return line
 
