@@ -200,6 +200,8 @@ class Bridge:
         """The time of day."""
         self._engine = make_engine(self._heard, self._ask)
         self._jobs: dict[int, EngineJob] = {}
+        self._logs: dict[int, TransferLog] = {}
+        """The transfers of each job, until it is dismissed."""
         self._connecting: dict[int, EngineConnectJob] = {}
         """Those of the jobs that connect."""
         self._waiting: dict[int, asyncio.Task[None]] = {}
@@ -250,6 +252,7 @@ class Bridge:
 
     def _began(self, job: EngineJob, folder: str, address: str) -> int:
         self._jobs[job.id] = job
+        self._logs[job.id] = job.transfers
         task = asyncio.create_task(self._wait(job, folder, address), name=f"leafsync wait for job {job.id}")
         self._waiting[job.id] = task
         return job.id
@@ -285,6 +288,7 @@ class Bridge:
         if waiting is not None:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
+        self._logs.pop(job_id, None)
         self._forget(job_id)
         await self._engine.stop(job_id)
 
@@ -312,10 +316,8 @@ class Bridge:
 
     def transfers(self, job_id: int, version: int, epoch: int) -> TransferChanges:
         """Return a job's transfers that have changed since a reader looked last; see `TransferLog.since`."""
-        job = self._jobs.get(job_id)
-        if job is None:
-            return NO_CHANGES
-        return job.transfers.since(version, epoch)
+        log = self._logs.get(job_id)
+        return log.since(version, epoch) if log is not None else NO_CHANGES
 
     # Trust
 

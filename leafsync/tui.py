@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import logging.handlers
 import os
@@ -32,6 +33,9 @@ KEEP_TRANSFERS = 100_000
 LOG_SIZE = 1 << 20
 LOG_FILES = 3
 """Bytes of a log file before the next one begins, and how many older ones are kept."""
+
+FULL_COLLECTIONS = 100
+"""Collections of the middle generation before a full one is thought of; Python's own is 10."""
 
 Begin = Callable[[Bridge], Awaitable[int]]
 """Begins the job that the command line named, and returns its id."""
@@ -72,6 +76,7 @@ class _AppRun:
             if begin is not None:
                 await begin(bridge)
             ended = self._catch_signals(app)
+            _spare_the_collector()
             result = await app.run_async()
             ended.append(app.return_code or 0)
             await asyncio.gather(*self._writing)
@@ -120,6 +125,16 @@ class _AppRun:
         writing = asyncio.ensure_future(asyncio.to_thread(call))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
+
+
+def _spare_the_collector() -> None:
+    """Leave what start-up made out of garbage collections, and have full ones rarely: with many rows in a list one
+    takes longer than a key press may.
+    """
+    gc.collect()
+    gc.freeze()
+    young, middle, _old = gc.get_threshold()
+    gc.set_threshold(young, middle, FULL_COLLECTIONS)
 
 
 class _Escaping(logging.Formatter):

@@ -225,7 +225,7 @@ async def test_transfers_are_the_jobs(desk: Desk) -> None:
     log.start(TransferKey("nas", Direction.IN, "a"), 10)
     changes = desk.bridge.transfers(job, 0, 0)
     assert [(row.path, row.state) for row in changes.rows] == [("a", TransferState.ACTIVE)]
-    assert desk.bridge.transfers(job, changes.version, changes.epoch).rows == ()
+    assert not desk.bridge.transfers(job, changes.version, changes.epoch).rows
     await desk.bridge.stop(job)
     assert desk.bridge.transfers(job, 0, 0) is NO_CHANGES
 

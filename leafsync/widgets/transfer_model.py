@@ -5,7 +5,7 @@ that `work` does in slices. What changes from tick to tick costs by what has cha
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from leafsync.bridge import Direction, TransferChanges, TransferState, TransferStatus
@@ -74,7 +74,7 @@ class TransferModel:
             job.behind = True
             self._intake.append(self._take(job, changes.rows, anew=anew))
 
-    def _take(self, job: JobRows, changed: tuple[TransferStatus, ...], *, anew: bool) -> Iterator[None]:
+    def _take(self, job: JobRows, changed: Sequence[TransferStatus], *, anew: bool) -> Iterator[None]:
         for status in changed:
             if job.gone:
                 return

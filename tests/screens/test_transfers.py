@@ -429,8 +429,8 @@ async def test_the_rows_of_a_job_that_ended_stay_until_it_is_put_away(tmp_path: 
 
 async def test_the_rows_of_a_job_that_was_stopped_go(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
+        it.desk.engine.keep = 1
         one, two = await it.connect(), await it.connect()
-        it.desk.engine.jobs[one].transfers = TransferLog(1)
         for path in ("before", "first"):
             it.log(one).expect("nas", Direction.IN, [(path, 9)])
             it.log(one).settle(key(path))
@@ -447,8 +447,8 @@ async def test_the_rows_of_a_job_that_was_stopped_go(tmp_path: Path) -> None:
 
 async def test_a_log_that_made_room_shows_what_it_has_left(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
-        job = await it.connect()
-        small = it.desk.engine.jobs[job].transfers = TransferLog(3)
+        it.desk.engine.keep = 3
+        small = it.log(await it.connect())
         for path in ("aa", "bb", "cc"):
             small.start(key(path), 9)
             small.settle(key(path))

@@ -37,7 +37,7 @@ class FakeJob:
     id: int
     options: ServeOptions | ConnectOptions
     calls: list[str]
-    transfers: TransferLog = field(default_factory=lambda: TransferLog(100_000))
+    transfers: TransferLog
     allowed: frozenset[str] = frozenset()
     end: "asyncio.Future[PassSummary | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -68,6 +68,8 @@ class FakeEngine:
         self.shown = Snapshot(0)
         self.jobs: dict[int, FakeJob] = {}
         self.calls: list[str] = []
+        self.keep = 100_000
+        """Transfers that are kept of each job."""
         self.failure: Exception | None = None
         """Raised instead of beginning a job."""
         self.ending: PassSummary | Exception | None = None
@@ -96,7 +98,7 @@ class FakeEngine:
     def _begin(self, options: ServeOptions | ConnectOptions) -> FakeJob:
         if self.failure is not None:
             raise self.failure
-        job = FakeJob(len(self.jobs) + 1, options, self.calls)
+        job = FakeJob(len(self.jobs) + 1, options, self.calls, TransferLog(self.keep))
         self.jobs[job.id] = job
         if isinstance(options, ConnectOptions) and (options.once or options.dry_run):
             if isinstance(self.ending, Exception):

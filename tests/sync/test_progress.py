@@ -39,7 +39,7 @@ def test_a_file_that_failed_is_not_done() -> None:
     progress.add("a", 60, fetched=True)
     progress.finish("a", "it is gone")
     assert (progress.totals.files_done, progress.totals.bytes_done, progress.totals.fetched) == (0, 0, 60)
-    assert log.since(0, 0).rows == (TransferStatus("a", 100, 60, TransferState.FAILED, "it is gone"),)
+    assert list(log.since(0, 0).rows) == [TransferStatus("a", 100, 60, TransferState.FAILED, "it is gone")]
 
 
 def test_an_empty_file_is_never_started() -> None:

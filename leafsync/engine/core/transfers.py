@@ -5,9 +5,10 @@ last, so a list of 100,000 files costs a reader only what moved (DESIGN section 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import takewhile
+from typing import NamedTuple, overload
 
 from leafsync.engine.core.status import Direction, TransferState, TransferStatus
 
@@ -38,6 +39,25 @@ class _Row:
     version: int
 
 
+class _Rows(Sequence[TransferStatus]):
+    """Rows as values, made when they are asked for."""
+
+    def __init__(self, rows: "Sequence[tuple[TransferKey, _Row]]") -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> TransferStatus: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[TransferStatus]: ...
+
+    def __getitem__(self, at: int | slice) -> TransferStatus | Sequence[TransferStatus]:
+        return _Rows(self._rows[at]) if isinstance(at, slice) else _status(*self._rows[at])
+
+
 @dataclass(frozen=True, slots=True)
 class TransferChanges:
     """What has changed in a log since a reader looked last."""
@@ -46,7 +66,8 @@ class TransferChanges:
     """Another number than before means that rows were dropped, and that `rows` are all there are."""
     version: int
     """To be named at the next look."""
-    rows: tuple[TransferStatus, ...]
+    rows: Sequence[TransferStatus]
+    """Made as they are read, so that a reader of many can take its time: then they may be newer than `version`."""
 
 
 class TransferLog:
@@ -116,14 +137,9 @@ class TransferLog:
         """
         if epoch != self._epoch:
             version = 0
-        rows = list(self._changed_after(version))
-        return TransferChanges(self._epoch, self._version, tuple(reversed(rows)))
-
-    def _changed_after(self, version: int) -> Iterator[TransferStatus]:
-        for key, row in reversed(self._rows.items()):
-            if row.version <= version:
-                return
-            yield _status(key, row)
+        rows = list(takewhile(lambda item: item[1].version > version, reversed(self._rows.items())))
+        rows.reverse()
+        return TransferChanges(self._epoch, self._version, _Rows(rows))
 
     @property
     def _idle(self) -> int:
