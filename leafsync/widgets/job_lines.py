@@ -92,7 +92,7 @@ def serve_lines(job: ServeStatus, figures: Figures, fingerprint: str, width: int
     lines = _head(glyph, word, colour, job.folder, extras, width)
     lines += _labelled("address", [printable(one) for one in job.addresses[:MAX_ADDRESSES]], width)
     lines += _labelled("fingerprint", _halves(format_groups(fingerprint), width), width)
-    held = f"{format_count(job.files, 'file')}, {format_bytes(job.bytes)}" if job.files else "nothing read yet"
+    held = f"{format_count(job.files, 'file')}, {format_bytes(job.bytes)}" if job.files else "no files yet"
     lines += _labelled("holds", [held], width)
     if job.problems:
         problem = f"! {format_count(job.problems, 'entry', 'entries')} cannot be synced"
