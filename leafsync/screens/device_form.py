@@ -52,7 +52,13 @@ class FingerprintField(Field):
         """Lay out the field, with a line that joins what is pasted."""
         for widget in super().compose():
             if isinstance(widget, Input):
-                yield _JoiningInput(placeholder=widget.placeholder, compact=True, select_on_focus=False)
+                yield _JoiningInput(
+                    highlighter=widget.highlighter,
+                    max_length=widget.max_length or 0,
+                    placeholder=widget.placeholder,
+                    compact=True,
+                    select_on_focus=False,
+                )
             else:
                 yield widget
 
@@ -191,7 +197,7 @@ The **name** is how you call it. The **address** is where it was last; it may be
         except DeviceExists as error:
             self._field("name").refuse(str(error))
         except LeafSyncError as error:
-            self._field("fingerprint").refuse(str(error))
+            self._field("fingerprint").complain(str(error))
         else:
             settle(self, device)
 

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from leafsync.bridge import Device, Permission, check_device_name, parse_fingerprint
 from leafsync.errors import LeafSyncError
-from leafsync.screens.device_form import DeviceForm, fingerprint_reason, name_reason
+from leafsync.screens.device_form import MAX_PASTE, DeviceForm, fingerprint_reason, name_reason
 from leafsync.widgets.field import Field
 from tests.support.looking import SIZES, paste, says, shows, until, words
 from tests.support.ui import Desk, hosted, screen_text
@@ -133,6 +133,14 @@ async def test_a_paste_of_several_lines(tmp_path: Path) -> None:
         assert [device.fingerprint for device in desk.engine.trust.devices] == [DIGITS]
 
 
+async def test_a_paste_of_what_is_no_fingerprint(tmp_path: Path) -> None:
+    async with hosted(tmp_path / "home", DeviceForm(())) as desk:
+        await paste(desk, "\x1b[2J\u202e[b]" + "x" * 100_000)
+        await says(desk, "it has digits from 0 to 9 and letters from a to f")
+        assert not {"\x1b", "\u202e"} & set(screen_text(desk.app))
+        assert len(desk.app.screen.query_one("#fingerprint", Field).value) <= MAX_PASTE
+
+
 async def test_what_is_wrong_is_said_while_it_is_typed(tmp_path: Path) -> None:
     async with hosted(tmp_path / "home", DeviceForm(())) as desk:
         await type_in(desk, "ab:c")
@@ -199,8 +207,11 @@ async def test_a_trust_file_that_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path / "home" / "trust.toml").write_text("no trust")
         await paste(desk, DIGITS)
         await desk.pilot.press("ctrl+s")
-        await until(desk, lambda: "trust file" in reason(desk, "fingerprint"))
+        await says(desk, "Nobody is trusted until it is mended or moved away")
         assert desk.app.results == []
+        (tmp_path / "home" / "trust.toml").unlink()
+        await desk.pilot.press("ctrl+s")
+        await until(desk, lambda: desk.app.results)
 
 
 @pytest.mark.parametrize("size", SIZES)
