@@ -412,3 +412,30 @@ def test_what_was_written_is_read_back(
     fresh = TrustStore(path)
     fresh.load()
     assert fresh.devices == store.devices
+
+
+def test_a_fingerprint_goes_before_a_device_that_is_called_so(store: TrustStore) -> None:
+    store.add(A, name="nas", confirmed="test")
+    store.add(B, name=A, confirmed="test")
+    assert store.find(A).name == "nas"
+    assert store.remove(A).fingerprint == A
+    assert store.find(A).fingerprint == B  # nothing has that fingerprint any more, so it is the name
+
+
+def test_changing_a_device_leaves_the_rest_as_it_was(store: TrustStore) -> None:
+    before = store.add(A, name="nas", address="nas:4455", confirmed="test")
+    after = store.change(A, permission=Permission.READ)
+    assert (after.name, after.permission, after.confirmed, after.addresses) == (
+        "nas",
+        Permission.READ,
+        before.confirmed,
+        ("nas:4455",),
+    )
+    assert store.change("nas", name="attic").permission is Permission.READ
+    store.add(B, name="lap", confirmed="test")
+    with pytest.raises(DeviceExists):
+        store.change("lap", name="attic")
+    with pytest.raises(UsageError):
+        store.change("lap", name="\x1b[31m")
+    with pytest.raises(DeviceUnknown):
+        store.change("nobody", name="x")

@@ -133,12 +133,15 @@ class TrustStore:
         return self._devices.get(fingerprint)
 
     def find(self, text: str) -> Device:
-        """Return the device a person means: by its name, or by 8 or more digits its fingerprint begins with.
+        """Return the device a person means: by its fingerprint, its name, or 8 or more digits its fingerprint begins
+        with.
 
         Raises:
             DeviceUnknown: there is none.
             DeviceAmbiguous: there are several.
         """
+        if text in self._devices:  # before names: a device may be called like another one's fingerprint
+            return self._devices[text]
         for device in self._devices.values():
             if device.name == text:
                 return device
