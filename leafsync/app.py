@@ -129,7 +129,12 @@ class LeafSyncApp(App[int]):
         self.animation_level = "none"
         self.switch_mode(self._first)
         self.set_interval(TICK, self._tick)
+        self.call_after_refresh(self._load)
         self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+
+    @work(exit_on_error=False, group="load")
+    async def _load(self) -> None:
+        await self.bridge.load()
 
     def _keep_theme(self, name: str) -> None:
         self.settings.state.theme = name

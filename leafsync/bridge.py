@@ -161,6 +161,8 @@ class Engine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    async def load(self) -> None: ...
+
     async def serve(self, options: ServeOptions) -> EngineJob: ...
 
     async def connect(self, options: ConnectOptions) -> EngineConnectJob: ...
@@ -224,6 +226,10 @@ class Bridge:
         return self._engine.identity.fingerprint
 
     # Jobs
+
+    async def load(self) -> None:
+        """Load what the first job needs, off the loop: to be called once there is something to see."""
+        await self._engine.load()
 
     def snapshot(self) -> Snapshot:
         """Return what all jobs do now."""

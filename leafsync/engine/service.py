@@ -7,9 +7,10 @@ methods that raise typed errors (DESIGN section 12).
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from leafsync.engine.core.events import Event
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
@@ -17,14 +18,16 @@ from leafsync.engine.core.status import Snapshot
 from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.net.identity import Identity, load_or_create_identity
 from leafsync.engine.net.trust import TrustStore
-from leafsync.engine.sync.connecting import ConnectJob
-from leafsync.engine.sync.jobs import Ask, Context, Job
 from leafsync.engine.sync.records import Records
-from leafsync.engine.sync.serving import ServeJob
 from leafsync.engine.sync.share import Share, Workers
 
+if TYPE_CHECKING:
+    from leafsync.engine.sync.connecting import ConnectJob
+    from leafsync.engine.sync.jobs import Ask, Context, Job
+    from leafsync.engine.sync.serving import ServeJob
+
 T = TypeVar("T")
-J = TypeVar("J", bound=Job)
+J = TypeVar("J", bound="Job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Engine:
     """The trusted devices, once entered."""
 
     def __init__(
-        self, config: EngineConfig, *, on_event: Callable[[Event], None] = ignore_event, ask: Ask | None = None
+        self, config: EngineConfig, *, on_event: Callable[[Event], None] = ignore_event, ask: "Ask | None" = None
     ) -> None:
         """Prepare an engine; `on_event` is called on the loop and must not block. `ask` has a person decide about
         devices that nobody has confirmed yet; without it they are refused.
@@ -67,7 +70,8 @@ class Engine:
         self._workers = Workers()
         self._shares: dict[str, tuple[Share, int]] = {}
         self._opening = asyncio.Lock()
-        self._jobs: dict[int, Job] = {}
+        self._serving: dict[int, ServeJob] = {}
+        self._connecting: dict[int, ConnectJob] = {}
         self._last_id = self._last_change = 0
 
     async def __aenter__(self) -> Self:
@@ -88,40 +92,50 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop every job and release folders, ports and threads."""
-        for job_id in list(self._jobs):
+        for job_id in [*self._serving, *self._connecting]:
             await self.stop(job_id)
         for share, _users in list(self._shares.values()):
             await share.close()
         self._shares.clear()
         await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
 
-    async def serve(self, options: ServeOptions) -> ServeJob:
+    async def load(self) -> None:
+        """Load the code of jobs, off the loop. The first job does so too: the transport takes longer to load than all
+        else, and whoever shows a screen first wants that without it.
+        """
+        for name in ("serving", "connecting"):
+            await self._workers.run(import_module, f"leafsync.engine.sync.{name}")
+
+    async def serve(self, options: ServeOptions) -> "ServeJob":
         """Serve a folder; returns once it is listened for.
 
         Raises UsageError, FolderInUse or PortInUse.
         """
-        share = await self._take(options.folder, force=options.force, reset=options.reset)
-        return await self._begin(ServeJob(self._context(share), options), share)
+        await self.load()
+        from leafsync.engine.sync.serving import ServeJob
 
-    async def connect(self, options: ConnectOptions) -> ConnectJob:
+        share = await self._take(options.folder, force=options.force, reset=options.reset)
+        return await self._begin(ServeJob(self._context(share), options), share, self._serving)
+
+    async def connect(self, options: ConnectOptions) -> "ConnectJob":
         """Begin to keep a folder like another device's; returns once the folder is open.
 
         Raises UsageError or FolderInUse. What comes later is raised by the job's `wait`.
         """
+        await self.load()
+        from leafsync.engine.sync.connecting import ConnectJob
+
         share = await self._take(options.folder, force=options.force, reset=options.reset)
-        return await self._begin(ConnectJob(self._context(share), options), share)
+        return await self._begin(ConnectJob(self._context(share), options), share, self._connecting)
 
     async def stop(self, job_id: int) -> None:
         """End a job cleanly and forget it; one that is not there any more is none the worse."""
-        job = self._jobs.get(job_id)
+        job = self._serving.get(job_id) or self._connecting.get(job_id)
         if job is not None:
             await job.stop()
-            self._jobs.pop(job_id, None)
+            self._serving.pop(job_id, None)
+            self._connecting.pop(job_id, None)
             self._last_change += job.version + 1
-
-    def job(self, job_id: int) -> Job | None:
-        """Return a job that was not stopped yet."""
-        return self._jobs.get(job_id)
 
     async def with_trust(self, call: Callable[[TrustStore], T]) -> T:
         """Run `call` on the trust store off the loop; raises what it raises. Jobs heed a change within a second."""
@@ -139,14 +153,16 @@ class Engine:
 
     def snapshot(self) -> Snapshot:
         """Return what all jobs do now."""
-        jobs = list(self._jobs.values())
+        versions = sum(job.version for job in (*self._serving.values(), *self._connecting.values()))
         return Snapshot(
-            version=sum(job.version for job in jobs) + self._last_change,
-            serving=tuple(job.status() for job in jobs if isinstance(job, ServeJob)),
-            connecting=tuple(job.status() for job in jobs if isinstance(job, ConnectJob)),
+            version=versions + self._last_change,
+            serving=tuple(job.status() for job in self._serving.values()),
+            connecting=tuple(job.status() for job in self._connecting.values()),
         )
 
-    def _context(self, share: Share) -> Context:
+    def _context(self, share: Share) -> "Context":
+        from leafsync.engine.sync.jobs import Context
+
         self._last_id += 1
         self._last_change += 1
         return Context(
@@ -161,14 +177,14 @@ class Engine:
             ask=self._ask,
         )
 
-    async def _begin(self, job: J, share: Share) -> J:
+    async def _begin(self, job: J, share: Share, jobs: dict[int, J]) -> J:
         """Start a job; one that cannot gives its folder back."""
         try:
             await job.start()
         except BaseException:
             await self._give_back(share)
             raise
-        self._jobs[job.id] = job
+        jobs[job.id] = job
         return job
 
     async def _take(self, path: str, *, force: bool, reset: bool) -> Share:

@@ -89,6 +89,9 @@ class FakeEngine:
     ) -> None:
         self.calls.append("exit")
 
+    async def load(self) -> None:
+        self.calls.append("load")
+
     async def serve(self, options: ServeOptions) -> FakeJob:
         return self._begin(options)
 
