@@ -36,10 +36,10 @@ from leafsync.text import printable
 from leafsync.themes import DEFAULT, OURS
 from leafsync.widgets.top_bar import SCREENS, TopBar, state_text, wire_bytes
 
-TICK = 0.125
-"""Seconds between two looks at the engine: as live as anybody reads, and little work for a slow terminal."""
+TICK = 0.2
+"""Seconds between two looks at the engine: as live as anybody reads, and each one takes the loop from a transfer."""
 
-BLURRED_TICKS = 8
+BLURRED_TICKS = 5
 """Ticks of which one is taken while the terminal says that nobody looks at it."""
 
 REFUSALS_TOLD = 60.0

@@ -257,9 +257,8 @@ class Progress:
             return [_fit(_state_text(job), screen)]
         room = min(MAX_ROWS, max(0, screen.height - 2))
         arrow = ARROWS[job.state][not screen.unicode]
-        moving = sorted(job.transfers, key=lambda one: one.done >= one.size)  # whole ones only wait for their group
-        rows = [self._file_row(job.id, one, arrow, screen) for one in moving[:room]]
-        hidden = len(job.transfers) - len(rows)
+        rows = [self._file_row(job.id, one, arrow, screen) for one in job.transfers[:room]]
+        hidden = max(job.moving, len(job.transfers)) - len(rows)
         if hidden and len(rows) > 1:
             rows[-1] = _fit(f"and {format_count(hidden + 1, 'more file')}", screen)
         return [*rows, _join_fitting(self._totals(job), screen)]

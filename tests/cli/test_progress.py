@@ -177,15 +177,6 @@ def many_files(count: int) -> Progress:
     return progress
 
 
-def test_files_that_move_come_before_those_that_wait_to_be_committed() -> None:
-    progress = Progress()
-    moving = [TransferStatus(f"whole {at}", 10, 10, TransferState.ACTIVE) for at in range(20)]
-    moving.append(TransferStatus("on its way", 10, 5, TransferState.ACTIVE))
-    status = ConnectStatus(1, "/f", "nas:1", PassState.TRANSFERRING, transfers=tuple(moving))
-    progress.observe(Snapshot(1, connecting=(status,)), 0.0)
-    assert "on its way" in progress.area(Screen(80, 24))[0]
-
-
 def test_more_files_than_rows_are_counted() -> None:
     area = many_files(20).area(Screen(80, 24))
     assert len(area) == 9

@@ -45,6 +45,17 @@ def test_one_path_goes_to_two_devices_and_comes_from_one() -> None:
     assert len(log.since(0, 0).rows) == 3
 
 
+def test_files_that_move_come_before_those_that_wait_to_be_committed() -> None:
+    log = TransferLog()
+    for number in range(20):
+        log.start(key(f"whole {number}"), 10)
+        log.add(key(f"whole {number}"), 10)
+    log.start(key("on its way"), 10)
+    assert log.moving(2)[0].path == "on its way"
+    assert len(log.moving(2)) == 2
+    assert log.active_count == 21
+
+
 def test_the_end_of_a_connection_settles_only_what_is_its_own() -> None:
     log = TransferLog(keep=10)
     log.expect("nas", Direction.IN, [("a", 1)])

@@ -18,6 +18,10 @@ class TransferState(enum.StrEnum):
     FAILED = "failed"
 
 
+MAX_MOVING = 32
+"""Files in a snapshot: more than a live area shows. A list of all of them follows the job's log instead."""
+
+
 class Direction(enum.StrEnum):
     """Which way content goes, as seen from this device."""
 
@@ -126,7 +130,9 @@ class ConnectStatus:
     peer: PeerStatus | None = None
     totals: Totals = field(default_factory=Totals)
     transfers: tuple[TransferStatus, ...] = ()
-    """The files moving now."""
+    """Some of the files moving now: those that are not whole yet first, MAX_MOVING at most."""
+    moving: int = 0
+    """How many files are moving now."""
     retry_in: float = 0.0
     """Seconds until the next attempt while reconnecting."""
 

@@ -131,6 +131,16 @@ class TransferLog:
         """The files on their way."""
         return tuple(_status(key, row) for key, row in self._active.items())
 
+    @property
+    def active_count(self) -> int:
+        """How many files are on their way."""
+        return len(self._active)
+
+    def moving(self, most: int) -> tuple[TransferStatus, ...]:
+        """Return some of the files on their way: those that are not whole yet first, the others only wait."""
+        ordered = sorted(self._active.items(), key=lambda item: item[1].done >= item[1].size)
+        return tuple(_status(key, row) for key, row in ordered[:most])
+
     def since(self, version: int, epoch: int) -> TransferChanges:
         """Return the rows that have changed since `version`, least recently changed first; all of them to a reader
         of another epoch.

@@ -163,10 +163,12 @@ class TrustStore:
         *,
         name: str | None = None,
         address: str | None = None,
-        permission: Permission = Permission.READ_WRITE,
+        permission: Permission | None = None,
         confirmed: str,
     ) -> Device:
         """Trust a device, or change the name, address, permission and confirmation of one that is trusted already.
+
+        What is None stays; a new device may read and write unless `permission` says otherwise.
 
         Raises:
             DeviceExists: another key has that name.
@@ -182,7 +184,7 @@ class TrustStore:
                 fingerprint=fingerprint,
                 name=name,
                 addresses=known.addresses if known else (),
-                permission=permission,
+                permission=permission or (known.permission if known else Permission.READ_WRITE),
                 first_seen=known.first_seen if known else moment,
                 last_seen=known.last_seen if known else moment,
                 confirmed=confirmed,

@@ -10,7 +10,7 @@ from leafsync.engine.core.backoff import backoff
 from leafsync.engine.core.events import PassFinished, PeerConnected, Reconnecting
 from leafsync.engine.core.messages import PROTOCOL_VERSION, CloseCode
 from leafsync.engine.core.options import ConnectOptions
-from leafsync.engine.core.status import ConnectStatus, Direction, PassState, PassSummary, Totals
+from leafsync.engine.core.status import MAX_MOVING, ConnectStatus, Direction, PassState, PassSummary, Totals
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.endpoint import connect
 from leafsync.engine.sync.channel import close_after
@@ -89,7 +89,8 @@ class ConnectJob(Job):
             reason="" if self.paused else self._reason,
             peer=peer_status(connection, self._peer_name, state.value) if connection else None,
             totals=progress.totals if progress else Totals(),
-            transfers=self.transfers.active,
+            transfers=self.transfers.moving(MAX_MOVING),
+            moving=self.transfers.active_count,
             retry_in=max(0.0, self._retry_at - time.monotonic()) if state is PassState.RECONNECTING else 0.0,
         )
 
