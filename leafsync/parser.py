@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from leafsync.commands import devices, records, status, sync
+from leafsync.commands.completion import FOLDER, SHELLS, completion
 from leafsync.config import MAX_RATE_MBPS, check_rate
 from leafsync.engine.core.address import DEFAULT_PORT, parse_address
 from leafsync.engine.core.names import path_problem
@@ -35,6 +36,13 @@ class Parser(argparse.ArgumentParser):
     def print_help(self, file: object = None) -> NoReturn:
         """Answer --help."""
         raise HelpAsked(self.format_help().rstrip())
+
+
+PERMISSIONS = ("read", "read-write")
+"""What a device may do, as `Permission` has it: loading that costs the cryptography package."""
+
+DEVICE = "its name, or 8 or more digits of its fingerprint"
+"""What names a trusted device."""
 
 
 # Values
@@ -105,6 +113,7 @@ def build_parser() -> Parser:
     identity = "show this device's name and fingerprint (made at first use)"
     _add_command(commands, "id", devices.show_identity, identity, [talk, data])
     _add_command(commands, "paths", devices.show_paths, "show where LeafSync keeps its own files", [talk, data])
+    _add_completion(commands, talk, parser)
     return parser
 
 
@@ -138,14 +147,17 @@ def _add_run_options(parser: Parser, *, file: str, accept: str, fingerprint: str
     )
     parser.add_argument("--force", action="store_true", help="allow / and the home directory as FOLDER")
     parser.add_argument(
-        "--no-tui", action="store_true", help="stay headless; this version always is, so it only keeps a script so"
+        "--no-tui",
+        action="store_true",
+        help="stay headless; without it serve and connect open the app on a terminal, unless --once, --dry-run, "
+        "--json, -q or -v is given",
     )
 
 
 def _add_serve(commands: "argparse._SubParsersAction[Parser]", parents: list[Parser]) -> None:
     text = "offer FOLDER to trusted devices until stopped, and take their changes"
     parser = _add_command(commands, "serve", sync.serve, text, parents)
-    parser.add_argument("folder", metavar="FOLDER", type=_text, help="the folder to offer")
+    parser.add_argument("folder", metavar=FOLDER, type=_text, help="the folder to offer")
     parser.add_argument("--host", metavar="H", type=_text, help="listen on this address alone (default: all)")
     parser.add_argument(
         "--port", metavar="N", type=_whole(0, 65535), help=f"UDP port, 0 for any free one (default: {DEFAULT_PORT})"
@@ -165,7 +177,7 @@ def _add_connect(commands: "argparse._SubParsersAction[Parser]", parents: list[P
     text = "keep FOLDER and the folder served at ADDR the same, in both directions"
     parser = _add_command(commands, "connect", sync.connect, text, parents)
     parser.add_argument("address", metavar="ADDR", type=parse_address, help="host, host:port or [IPv6]:port")
-    parser.add_argument("folder", metavar="FOLDER", type=_text, help="the folder here")
+    parser.add_argument("folder", metavar=FOLDER, type=_text, help="the folder here")
     parser.add_argument("--once", action="store_true", help="do one pass and exit")
     _add_modes(parser)
     parser.add_argument(
@@ -210,7 +222,7 @@ def _add_records(commands: "argparse._SubParsersAction[Parser]", parents: list[P
     text = "show the conflict copies in FOLDER, or resolve one"
     conflicts = _add_command(commands, "conflicts", records.conflicts, text, parents)
     for parser in (history, restore, conflicts):
-        parser.add_argument("folder", metavar="FOLDER", type=_text, help="a folder that is or was synced")
+        parser.add_argument("folder", metavar=FOLDER, type=_text, help="a folder that is or was synced")
     history.add_argument(
         "--limit", metavar="N", type=_whole(1, MAX_LIMIT), default=50, help="at most N passes (default: 50)"
     )
@@ -243,12 +255,30 @@ def _add_trust(commands: "argparse._SubParsersAction[Parser]", talk: Parser, dat
     add.add_argument("--address", metavar="A", type=parse_address, help="where it is: host, host:port or [IPv6]:port")
     add.add_argument(
         "--permission",
-        choices=["read", "read-write"],
-        default="read-write",
-        help="what it may do with the folders served here (default: read-write)",
+        choices=PERMISSIONS,
+        help="what it may do with the folders served here (default: read-write, or what it may already)",
+    )
+    rename = _add_command(actions, "rename", devices.rename_device, "give a trusted device another name", [talk])
+    rename.add_argument("device", metavar="NAME", help=DEVICE)
+    rename.add_argument("name", metavar="NEWNAME", type=_text, help="what to call it from now on")
+    text = "say what a trusted device may do with the folders served here"
+    permit = _add_command(actions, "permit", devices.permit_device, text, [talk])
+    permit.add_argument("device", metavar="NAME", help=DEVICE)
+    permit.add_argument(
+        "permission",
+        metavar="|".join(PERMISSIONS),
+        choices=PERMISSIONS,
+        help="bring them there only, or change them too",
     )
     remove = _add_command(actions, "remove", devices.remove_device, "stop trusting a device", [talk])
-    remove.add_argument("device", metavar="NAME|FINGERPRINT", help="its name, or 8 or more digits of its fingerprint")
+    remove.add_argument("device", metavar="NAME", help=DEVICE)
     replace = _add_command(actions, "replace", devices.replace_device, "give a trusted device its new key", [talk])
     replace.add_argument("device", metavar="NAME", help="its name, or 8 or more digits of its old fingerprint")
     replace.add_argument("fingerprint", metavar="NEWFP", help="what `leafsync id` shows there now")
+
+
+def _add_completion(commands: "argparse._SubParsersAction[Parser]", talk: Parser, whole: Parser) -> None:
+    text = "print what a shell reads to complete the command lines of leafsync"
+    parser = _add_command(commands, "completion", completion, text, [talk])
+    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+    parser.set_defaults(parser=whole)

@@ -46,9 +46,25 @@ def add_device(arguments: argparse.Namespace, session: Session) -> int:
         arguments.fingerprint,
         name=arguments.name,
         address=arguments.address and str(arguments.address),
-        permission=Permission(arguments.permission),
+        permission=None if arguments.permission is None else Permission(arguments.permission),
         confirmed="command line",
     )
+    session.diagnostics.say(f"trusted: {printable(device.name)} ({device.permission}), {device.fingerprint}")
+    return ExitCode.DONE
+
+
+def rename_device(arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync trust rename`. Raises DeviceUnknown, DeviceAmbiguous, DeviceExists, UsageError."""
+    device = _trust_store(session).change(arguments.device, name=arguments.name)
+    session.diagnostics.say(f"now called {printable(device.name)}: {device.fingerprint}")
+    return ExitCode.DONE
+
+
+def permit_device(arguments: argparse.Namespace, session: Session) -> int:
+    """`leafsync trust permit`. Raises DeviceUnknown, DeviceAmbiguous."""
+    from leafsync.engine.net.trust import Permission
+
+    device = _trust_store(session).change(arguments.device, permission=Permission(arguments.permission))
     session.diagnostics.say(f"trusted: {printable(device.name)} ({device.permission}), {device.fingerprint}")
     return ExitCode.DONE
 

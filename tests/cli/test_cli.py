@@ -106,6 +106,12 @@ def lines_of(ran: Ran) -> list[dict[str, object]]:
         (f"trust add {FINGERPRINT} --permission admin", "admin"),
         (f"trust add {FINGERPRINT} --address fe80::1", "brackets"),
         (f"trust add {FINGERPRINT} --name ' x'", "device name"),
+        ("trust rename nobody", "NEWNAME"),
+        ("trust rename nobody ''", "empty"),
+        ("trust rename nobody nas", "No trusted device is called nobody"),
+        ("trust permit nobody", "read|read-write"),
+        ("trust permit nobody write", "'read', 'read-write'"),
+        ("trust permit nobody read", "No trusted device is called nobody"),
         ("trust remove nobody", "No trusted device is called nobody"),
         ("trust replace nobody", "NEWFP"),
         (f"trust replace nobody {OTHER}", "No trusted device is called nobody"),
@@ -132,10 +138,10 @@ def test_without_a_command_the_help_is_shown_and_it_is_an_error(run: Run) -> Non
     assert "connect" in ran.err
 
 
-COMMANDS = ["serve", "connect", "history", "restore", "conflicts", "status", "trust", "id", "paths"]
+COMMANDS = ["serve", "connect", "history", "restore", "conflicts", "status", "trust", "id", "paths", "completion"]
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "trust list", "trust add"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "trust list", "trust add", "trust permit"])
 def test_help_is_data(run: Run, command: str) -> None:
     ran = run(*command.split(), "--help")
     assert ran.code == 0
@@ -303,6 +309,36 @@ def test_the_life_of_a_trusted_device(run: Run) -> None:
     gone = run("trust", "list")
     assert (gone.code, gone.out) == (0, "")
     assert "no device is trusted yet" in gone.err
+
+
+def test_trusting_a_device_again_leaves_what_it_may_do(run: Run) -> None:
+    run("trust", "add", FINGERPRINT, "--permission", "read")
+    assert "trusted: nas (read)," in run("trust", "add", FINGERPRINT, "--name", "nas").err
+    assert "trusted: nas (read-write)," in run("trust", "add", FINGERPRINT, "--permission", "read-write").err
+
+
+def test_a_device_gets_another_name(run: Run) -> None:
+    run("trust", "add", FINGERPRINT, "--name", "nas", "--permission", "read")
+    run("trust", "add", OTHER, "--name", "lap")
+    ran = run("trust", "rename", "nas", "attic box")
+    assert (ran.code, ran.out, ran.err) == (0, "", f"now called attic box: {FINGERPRINT}\n")
+    first, second = lines_of(run("trust", "list", "--json"))
+    assert (first["name"], first["permission"], second["name"]) == ("attic box", "read", "lap")
+    taken = run("trust", "rename", "attic box", "lap")
+    assert (taken.code, taken.out) == (2, "")
+    assert "called lap already" in taken.err
+    hidden = run("trust", "rename", FINGERPRINT[:8], "a\u202eb")
+    assert hidden.code == 2
+    assert lines_of(run("trust", "list", "--json"))[0]["name"] == "attic box"
+
+
+def test_a_device_may_do_more_or_less(run: Run) -> None:
+    run("trust", "add", FINGERPRINT, "--name", "nas")
+    for permission in ("read", "read", "read-write"):
+        ran = run("trust", "permit", "nas", permission)
+        assert (ran.code, ran.out, ran.err) == (0, "", f"trusted: nas ({permission}), {FINGERPRINT}\n")
+        (line,) = lines_of(run("trust", "list", "--json"))
+        assert (line["name"], line["permission"], line["confirmed"]) == ("nas", permission, "command line")
 
 
 def test_quiet_silences_narration(run: Run) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"asyncio", "aioquic", "textual", "rich"}
+UI = {"textual", "rich"}
+HEAVY = {"asyncio", "aioquic", *UI}
 FINGERPRINT = "ab" * 32
 
 
-def loaded(home: Path, *arguments: str) -> set[str]:
+def loaded(home: Path, *arguments: str, code: int = 0) -> set[str]:
     """The top-level packages in memory when the command is done."""
     program = (
         "import sys; from leafsync.cli import main; code = main(sys.argv[1:]); "
@@ -24,7 +25,7 @@ def loaded(home: Path, *arguments: str) -> set[str]:
         timeout=20,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return set(done.stderr.rpartition("LOADED ")[2].split())
 
 
@@ -32,12 +33,34 @@ def loaded(home: Path, *arguments: str) -> set[str]:
     "arguments", ["--version", "--help", "serve --help", "paths", "paths --json", "status", "status --json"]
 )
 def test_light_commands(tmp_path: Path, arguments: str) -> None:
-    assert not loaded(tmp_path, *arguments.split()) & (HEAVY | {"cryptography"})
+    assert not loaded(tmp_path, *arguments.split()) & (HEAVY | {"cryptography", "shtab"})
+
+
+def test_completion_alone_loads_what_makes_it(tmp_path: Path) -> None:
+    packages = loaded(tmp_path, "completion", "bash")
+    assert "shtab" in packages
+    assert not packages & (HEAVY | {"cryptography"})
 
 
 @pytest.mark.parametrize("arguments", ["trust list", "trust list --json", f"trust add {FINGERPRINT}", "id"])
 def test_commands_that_know_devices(tmp_path: Path, arguments: str) -> None:
-    assert not loaded(tmp_path, *arguments.split()) & HEAVY
+    assert not loaded(tmp_path, *arguments.split()) & (HEAVY | {"shtab"})
+
+
+@pytest.mark.parametrize("arguments", ["rename DEVICE nas", "permit DEVICE read", f"replace DEVICE {'cd' * 32}"])
+def test_commands_that_change_devices(tmp_path: Path, arguments: str) -> None:
+    loaded(tmp_path, "trust", "add", FINGERPRINT)
+    assert not loaded(tmp_path, "trust", *arguments.replace("DEVICE", FINGERPRINT).split()) & (HEAVY | {"shtab"})
+
+
+@pytest.mark.parametrize(
+    "arguments", ["serve FOLDER", "serve FOLDER --no-tui", "connect nas FOLDER --once", "connect nas FOLDER --json"]
+)
+def test_headless_runs_have_the_engine_and_no_app(tmp_path: Path, arguments: str) -> None:
+    """What they are run on is missing, so that they end; the engine looked for it."""
+    packages = loaded(tmp_path, *arguments.replace("FOLDER", str(tmp_path / "missing")).split(), code=2)
+    assert {"asyncio", "aioquic"} <= packages
+    assert not packages & (UI | {"shtab"})
 
 
 @pytest.mark.parametrize("command", ["history FOLDER", "history FOLDER --json", "conflicts FOLDER"])

@@ -210,6 +210,13 @@ def test_adding_a_known_device_updates_it(store: TrustStore, clock: Clock) -> No
     assert device.first_seen == "2026-05-01T12:00:00Z"
 
 
+def test_adding_a_known_device_again_leaves_its_permission(store: TrustStore) -> None:
+    assert store.add(A, confirmed="accept-first").permission is Permission.READ_WRITE
+    store.add(A, permission=Permission.READ, confirmed="command line")
+    assert store.add(A, name="box", address="one:1", confirmed="fingerprint").permission is Permission.READ
+    assert store.add(A, permission=Permission.READ_WRITE, confirmed="command line").permission is Permission.READ_WRITE
+
+
 def test_a_name_belongs_to_one_key(store: TrustStore) -> None:
     store.add(A, name="box", confirmed="command line")
     with pytest.raises(DeviceExists):
