@@ -135,7 +135,7 @@ and back.
             help_text="At most so many megabits per second in each direction.",
         )
         yield Tick(
-            "Accept a new device without asking",
+            "Accept a new device unasked",
             id="accept-first",
             help_text="Trust whatever device answers at the address, if none is known there. Only where you trust the "
             "network too.",

@@ -52,7 +52,7 @@ cards and back.
         )
         yield Tick("Read-only: take no changes", id="read-only", help_text="Others may bring this folder to them only.")
         yield Tick(
-            "Accept a new device without asking",
+            "Accept a new device unasked",
             id="accept-first",
             help_text="Trust the first unknown device that connects, and only that one. Whoever is first is let in.",
         )
