@@ -12,6 +12,28 @@ SHELLS = ("bash", "zsh", "fish", "tcsh")
 FOLDER = "FOLDER"
 """What the help calls an argument that is a directory."""
 
+JOINING = r"""
+# bash parts words at colons, and addresses have some: they are put together again first
+_leafsync() {
+  local word last="${COMP_WORDS[COMP_CWORD]}" count=0
+  local -a parts
+  parts=()
+  for word in "${COMP_WORDS[@]:0:COMP_CWORD}"; do
+    if (( count )) && [[ "$word" == :* || "${parts[count-1]}" == *: ]]; then
+      parts[count-1]+="$word"
+    else
+      parts[count++]="$word"
+    fi
+  done
+  local -a COMP_WORDS
+  COMP_WORDS=("${parts[@]}" "$last")
+  local COMP_CWORD=$count
+  _shtab_leafsync
+}
+
+complete -o bashdefault -F _leafsync leafsync"""
+"""What shtab's script for bash lacks."""
+
 
 def completion(arguments: argparse.Namespace, session: Session) -> int:
     """`leafsync completion`."""
@@ -21,7 +43,8 @@ def completion(arguments: argparse.Namespace, session: Session) -> int:
     for argument in _arguments_of(parser):
         if argument.metavar == FOLDER:
             argument.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # this is how shtab is told
-    session.output.line(shtab.complete(parser, arguments.shell).rstrip())
+    script = shtab.complete(parser, arguments.shell).rstrip()
+    session.output.line(script + "\n" + JOINING if arguments.shell == "bash" else script)
     return ExitCode.DONE
 
 

@@ -1,6 +1,7 @@
 """Completion of command lines, asked of the shells themselves."""
 
 import argparse
+import re
 import shlex
 import shutil
 import subprocess
@@ -24,9 +25,10 @@ def script_for(run: Run, shell: str) -> str:
 
 
 def complete(run: Run, where: Path, *words: str) -> list[str]:
-    """What bash offers for the last of the words."""
-    line = shlex.join(["leafsync", *words])
-    asking = f"COMP_WORDS=({line}); COMP_CWORD={len(words)}; _shtab_leafsync; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    """What bash offers for the last of the words; it parts them at colons, as it does for a person."""
+    parts = [part for word in ("leafsync", *words[:-1]) for part in re.split("(:+)", word) if part]
+    line = shlex.join([*parts, words[-1]])
+    asking = f"COMP_WORDS=({line}); COMP_CWORD={len(parts)}; _leafsync; printf '%s\\n' \"${{COMPREPLY[@]}}\""
     done = subprocess.run(
         ["bash", "--norc", "-c", f"{script_for(run, 'bash')}\n{asking}"],
         cwd=where,
@@ -52,6 +54,14 @@ def test_commands_are_completed(run: Run, tmp_path: Path) -> None:
     assert complete(run, tmp_path, "trust", "re") == ["remove", "rename", "replace"]
 
 
+def test_bash_asks_the_function_that_joins_addresses(run: Run) -> None:
+    script = script_for(run, "bash")
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f"{script}\ncomplete -p leafsync"], capture_output=True, text=True, check=True
+    )
+    assert "-F _leafsync leafsync" in done.stdout
+
+
 def test_options_are_completed(run: Run, tmp_path: Path) -> None:
     assert complete(run, tmp_path, "connect", "--m") == ["--mirror"]
     assert complete(run, tmp_path, "serve", "--m") == []
@@ -60,7 +70,16 @@ def test_options_are_completed(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["serve", "connect nas:4455", "history", "restore", "conflicts", "serve --read-only"],
+    [
+        "serve",
+        "connect nas",
+        "connect nas:4455",
+        "connect [fd00::2]:4455 --once",
+        "history",
+        "restore",
+        "conflicts",
+        "serve --read-only",
+    ],
 )
 def test_folders_are_directories(run: Run, tmp_path: Path, words: str) -> None:
     (tmp_path / "photos").mkdir()
