@@ -144,8 +144,8 @@ class LeafSyncApp(App[int]):
 
     def _tick(self) -> None:
         self._ticks += 1
-        if not self.app_focus and self._ticks % BLURRED_TICKS:
-            return
+        if not self.is_running or (not self.app_focus and self._ticks % BLURRED_TICKS):
+            return  # the last ticks come while the screens are taken down
         snapshot, now = self.bridge.snapshot(), self.clock()
         self._progress.observe(snapshot, now)
         self._wire.add(now, wire_bytes(snapshot))
