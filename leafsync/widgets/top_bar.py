@@ -21,6 +21,10 @@ WIDE = 74
 """Cells from which on the name of the program fits too."""
 
 
+SEPARATOR = " · "
+"""Between the parts of the state."""
+
+
 class TopBar(Widget):
     """Shows the screens and the state."""
 
@@ -30,6 +34,7 @@ class TopBar(Widget):
         height: 1;
         background: $panel;
         color: $foreground;
+        link-style: none;
     }
     """
     state: reactive[str] = reactive("", layout=False)
@@ -53,12 +58,19 @@ class TopBar(Widget):
             click = Style.from_meta({"@click": f"app.show_screen('{name}')"})
             line.append(label, Style.parse("bold reverse" if here else "not bold") + click)
         room = width - line.cell_len - 1
-        state = self.state or "idle"
-        right = f"{state} · {self._device_name}"
-        if cell_width(right) > room:
-            right = truncate_middle(state, room)
+        right = _fitting([*(self.state or "idle").split(SEPARATOR), self._device_name], room)
         line.append(" " * max(0, room - cell_width(right)) + right)
         return line
+
+
+def _fitting(parts: list[str], room: int) -> str:
+    """Return as many of the parts as fit: the last one, which is the device's name, goes first, then the first ones."""
+    text = SEPARATOR.join(parts)
+    if cell_width(text) > room:
+        parts = parts[:-1]
+    while len(parts) > 1 and cell_width(SEPARATOR.join(parts)) > room:
+        parts = parts[1:]
+    return truncate_middle(SEPARATOR.join(parts), room)
 
 
 def state_text(snapshot: Snapshot, meter: Meter) -> str:
@@ -80,7 +92,7 @@ def state_text(snapshot: Snapshot, meter: Meter) -> str:
         parts.append(f"paused {paused}")
     if meter.rate and meter.rate >= 1000:
         parts.append(format_rate(meter.rate))
-    return " · ".join(parts)
+    return SEPARATOR.join(parts)
 
 
 def wire_bytes(snapshot: Snapshot) -> int:

@@ -91,6 +91,30 @@ async def test_the_state_is_kept_when_the_name_has_no_room() -> None:
         assert line(app).endswith(" serving 2")
 
 
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (120, "serving 1 · connected 2 · 23.0 MB/s · desk"),
+        (92, "serving 1 · connected 2 · 23.0 MB/s"),
+        (80, "connected 2 · 23.0 MB/s"),
+        (60, "23.0 MB/s"),
+    ],
+)
+async def test_what_does_not_fit_is_left_out_as_a_whole(width: int, said: str) -> None:
+    app = Shown()
+    async with app.run_test(size=(width, 3)) as pilot:
+        app.bar.state = "serving 1 · connected 2 · 23.0 MB/s"
+        await pilot.pause()
+        assert line(app).partition("Transfers")[2].strip() == said
+
+
+async def test_the_screens_do_not_look_like_links() -> None:
+    app = Shown()
+    async with app.run_test(size=(80, 3)):
+        styles = [segment.style for strip in app.screen._compositor.render_strips() for segment in strip]
+        assert not any(style.underline for style in styles if style is not None)
+
+
 async def test_the_name_of_the_device_is_escaped_and_no_markup() -> None:
     app = Shown(device="a\x1b[31m\u202e[b]")
     async with app.run_test(size=(120, 3)):
