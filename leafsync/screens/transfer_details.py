@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -34,14 +35,14 @@ A file moves in chunks of 1 MiB, each verified as it arrives. What is done stays
 """
     BINDINGS: ClassVar[list[BindingType]] = [bind("transfers.details", "close", shown=False)]
     DEFAULT_CSS: ClassVar[str] = """
-    TransferDetails #facts { margin-bottom: 1; }
+    TransferDetails #facts { margin: 1 0; }
     """
 
     def __init__(self, row: Row) -> None:
         """Show `row`."""
         super().__init__()
         self._row = row
-        self._shown = ""
+        self._shown: list[tuple[str, str, str]] = []
 
     def compose(self) -> ComposeResult:
         """Lay out the facts; what does not fit can be scrolled to."""
@@ -56,13 +57,15 @@ A file moves in chunks of 1 MiB, each verified as it arrives. What is done stays
         self.set_interval(REFRESH, self._follow)
 
     def _follow(self) -> None:
-        text = Text()
-        for label, value, style in facts(self._row):
-            text.append(f"\n{label:<{LABEL}}", "dim")
-            text.append(value, style)
-        if text.plain != self._shown:
-            self._shown = text.plain
-            self.query_one("#facts", Static).update(text)
+        shown = list(facts(self._row))
+        if shown != self._shown:
+            self._shown = shown
+            lines = Table.grid()
+            lines.add_column(width=LABEL, style="dim")
+            lines.add_column(overflow="fold")
+            for label, value, style in shown:
+                lines.add_row(label, Text(value, style))
+            self.query_one("#facts", Static).update(lines)
 
 
 def facts(row: Row) -> Iterator[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from textual.widgets import Footer, Input, Sparkline, Static
 
 from leafsync.actions import ACTIONS, bind
 from leafsync.bridge import NO_CHANGES, PassState, Snapshot
-from leafsync.screens.base import MainScreen, attempt
+from leafsync.screens.base import MainScreen, attempt, ours
 from leafsync.screens.transfer_details import TransferDetails
 from leafsync.widgets.top_bar import TopBar
 from leafsync.widgets.transfer_line import STATES
@@ -91,13 +91,13 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
         bind("job.stop", "put_away"),
     ]
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells the seconds that rates are measured in."""
+    def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
+        """`clock` tells the seconds that rates are measured in; the app's does unless another is given."""
         super().__init__()
         self.model = TransferModel()
         self._list = TransferList(self.model)
         self._throughput = Throughput()
-        self._clock = clock
+        self._clock = clock or (lambda: ours(self.app).clock())
         self._measured = float("-inf")
         self._snapshot = Snapshot(0)
         self._said: dict[str, Text] = {}

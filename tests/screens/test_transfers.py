@@ -514,3 +514,24 @@ async def test_help_is_there() -> None:
     for screen in (TransfersScreen, TransferDetails):
         assert screen.HELP is not None
         assert screen.HELP.startswith("## ")
+
+
+async def test_rates_are_measured_by_the_clock_of_the_app(tmp_path: Path) -> None:
+    screen = TransfersScreen()
+    async with hosted(tmp_path, screen) as desk:
+        desk.app.clock = lambda: 5.0
+        assert screen._clock() == 5.0
+
+
+async def test_a_long_reason_stays_beside_its_label(tmp_path: Path) -> None:
+    async with scene(tmp_path, (60, 20)) as it:
+        await it.connect()
+        it.log().expect("nas", Direction.IN, [("a.txt", 10)])
+        it.log().settle(key("a.txt"), "a reason that is longer than a line of the window can be, whatever it is")
+        await it.tick()
+        await it.press("enter")
+        lines = it.text.split("\n")
+        at = next(number for number, line in enumerate(lines) if "Reason" in line)
+        column = lines[at].index("a reason")
+        assert lines[at + 1].strip("│ ").split()[0] == lines[at + 1][column:].split()[0]
+        assert lines[at + 1][column - 1] == " "
