@@ -28,11 +28,14 @@ from leafsync.widgets.tick import Tick
 MAX_ADDRESS = 30
 """Cells of an address in the list of recent ones: what is longer is a long host name."""
 
+BESIDE_LIST = 8
+"""Rows that the list of recent ones leaves to the frame around it, to its title and to the screen."""
+
 DIRECTIONS = (
     ("both ways", Mode.BOTH),
     ("pull: only bring here", Mode.PULL),
     ("push: only send", Mode.PUSH),
-    ("mirror: pull and delete", Mode.MIRROR),
+    ("mirror: pull, delete", Mode.MIRROR),
 )
 """What the modes are called where one is chosen."""
 
@@ -214,8 +217,14 @@ class RecentModal(Modal[Recent]):
     """Choose a connection that was made before."""
 
     DEFAULT_CSS: ClassVar[str] = """
-    RecentModal OptionList { height: auto; max-height: 14; margin-top: 1; background: transparent; border: none; }
-    RecentModal OptionList > .option-list--option { text-wrap: nowrap; text-overflow: ellipsis; }
+    RecentModal OptionList {
+        height: auto;
+        margin-top: 1;
+        background: transparent;
+        border: none;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+    }
     """
     HELP: ClassVar[str | None] = "## Recent connections\n**Enter** takes the marked one into the form, **escape** none."
 
@@ -234,6 +243,10 @@ class RecentModal(Modal[Recent]):
                 markup=False,
                 compact=True,
             )
+
+    def on_resize(self) -> None:
+        """Leave the list what the screen has beside frame and title: more of it is scrolled."""
+        self.query_one(OptionList).styles.max_height = max(1, self.size.height - BESIDE_LIST)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

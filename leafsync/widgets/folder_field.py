@@ -68,12 +68,11 @@ class FolderField(Field):
         self._found(text, reason)
 
     def _found(self, text: str, reason: str) -> None:
-        known, self._looked = self.reason, text
+        self._looked = text
         self._touched = True
         self.reason = reason
         self._show()
-        if reason != known:
-            self.post_message(self.Changed(self))
+        self.post_message(self.Changed(self))
 
     def _show(self) -> None:
         """Leave what is said until it is known better: it must not flicker while somebody types."""
