@@ -1,14 +1,30 @@
-"""The documents say what the code does: vectors, codes and commands that can be checked are."""
+"""The documents say what the code does: vectors, codes, modules, layers and limits that can be checked are."""
 
 import re
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from leafsync import app, tui
 from leafsync.engine.core import merkle, messages
 from leafsync.engine.core.messages import CloseCode
+from leafsync.engine.sync import connecting, jobs
+from leafsync.screens import fingerprint
 
-PROTOCOL = (Path(__file__).parent.parent / "PROTOCOL.md").read_text()
+ROOT = Path(__file__).parent.parent
+PROTOCOL, ARCHITECTURE, CONTRIBUTING, SECURITY = (
+    (ROOT / f"{name}.md").read_text() for name in ("PROTOCOL", "ARCHITECTURE", "CONTRIBUTING", "SECURITY")
+)
+DOCUMENTS = sorted(ROOT.glob("*.md"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LAYERS = [
+    [layer.strip().removeprefix("leafsync.") for layer in line.split("|")]
+    for line in PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+]
+PACKAGES = {"sync": "engine.sync", "disk": "engine.disk", "net": "engine.net", "core": "engine.core"}
+"""What documents call the packages of the engine."""
 
 
 @pytest.mark.parametrize(
@@ -58,3 +74,100 @@ def test_published_caps_are_documented(value: int, text: str) -> None:
     digits = text.replace(",", "").replace("2^43", str(1 << 43))
     assert str(value) in digits
     assert text in PROTOCOL
+
+
+# Where things are
+
+
+def test_every_module_is_in_the_house() -> None:
+    house = re.search(r"## The house\n\n```\n(.*?)```", ARCHITECTURE, re.DOTALL)
+    assert house
+    package = ROOT / "leafsync"
+    modules = {path.name for path in package.glob("*.py") if not path.name.startswith("__")}
+    modules |= {path.name for path in package.glob("*.tcss")} | {"service.py"}
+    packages = {f"{path.parent.name}/" for path in package.rglob("__init__.py")}
+    names = set(re.findall(r"[a-z0-9_]+(?:\.py|\.tcss|/)", house[1]))
+    assert names - {"tests/", "benchmarks/", "support/", "e2e/"} == modules | packages
+
+
+def references(*texts: str) -> list[str]:
+    """The names in backticks that begin with a module or package of ours, as Python writes them."""
+    found = set()
+    for name in re.findall(r"`(\w+(?:[./]\w+)+)`", "\n".join(texts)):
+        head, *tail = name.removesuffix(".py").replace("/", ".").split(".")
+        place = ROOT / "leafsync" / PACKAGES.get(head, head).replace(".", "/")
+        if tail and tail != ["toml"] and (place.is_dir() or place.with_suffix(".py").is_file()):
+            found.add(".".join([PACKAGES.get(head, head), *tail]))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("reference", references(ARCHITECTURE, CONTRIBUTING, SECURITY))
+def test_what_is_named_is_there(reference: str) -> None:
+    first, *rest = reference.split(".")
+    found = import_module(f"leafsync.{first}")
+    for name in rest:
+        found = getattr(found, name, None) or import_module(f"{found.__name__}.{name}")
+
+
+def test_the_names_are_found() -> None:
+    named = references(ARCHITECTURE)
+    assert {"bridge.Bridge", "engine.sync.connecting.ConnectJob", "engine.net.quic", "terminal.PatientDriver"} <= set(
+        named
+    )
+    with pytest.raises(ModuleNotFoundError):
+        test_what_is_named_is_there("engine.sync.jobs_of_old")
+
+
+def test_the_layers_are_those_that_are_held() -> None:
+    sentence = re.search(r"Arrows point down only: (.*?)\. *\n", ARCHITECTURE.replace("\n", " \n"), re.DOTALL)
+    assert sentence
+    named = re.findall(r"`([\w.]+)`", sentence[1])
+    assert named == [name for layer in LAYERS for name in layer]
+    block = re.search(r"## Layers\n.*?```\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    assert block
+    assert [re.findall(r"[\w.]+", line.split("  ")[0].replace("|", " ")) for line in block[1].splitlines()] == LAYERS
+
+
+def test_dependencies_have_their_reason() -> None:
+    table = ARCHITECTURE.partition("## Runtime dependencies")[2]
+    named = [name for row in re.findall(r"^\| ([a-z0-9, -]+) \|", table, re.MULTILINE) for name in row.split(", ")]
+    named.remove("package")
+    assert sorted(named) == sorted(re.split(r"[><=]", line)[0] for line in PROJECT["project"]["dependencies"])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).is_file(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.MULTILINE)
+            assert anchor in [heading.lower().replace(" ", "-") for heading in headings], target
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no input in its first {:g} seconds", fingerprint.GUARD_SECONDS),
+        ("the first {} digits typed", fingerprint.TYPED_DIGITS),
+        ("at most {} of a job wait", jobs.MAX_QUESTIONS),
+        ("After {:g} seconds the answer is no", jobs.ASK_DEADLINE),
+        ("After {:g} seconds the answer is no", fingerprint.ANSWER_SECONDS),
+    ],
+)
+def test_the_limits_of_questions(text: str, value: float) -> None:
+    assert text.format(value) in " ".join(SECURITY.split())
+
+
+def test_limits_in_words() -> None:
+    security, architecture = (" ".join(text.split()) for text in (SECURITY, ARCHITECTURE))
+    assert app.REFUSALS_TOLD == 60
+    assert "Refused devices are told of at most once a minute" in security
+    assert (connecting.ACCEPT_RETRY, connecting.ACCEPT_DEADLINE) == (2, 300)
+    assert "tries again every two seconds for five minutes" in architecture
+    assert f"{tui.KEEP_TRANSFERS:,} rows cost what moves" in architecture
