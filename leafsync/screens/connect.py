@@ -77,7 +77,7 @@ class ConnectScreen(JobsScreen):
         .choice Label {{ width: {LABEL_WIDTH}; color: $text-muted; }}
         .choice Select {{ width: 1fr; }}
         .choice SelectCurrent {{ background: $panel; }}
-        .choice Select:focus SelectCurrent {{ background: $boost; }}
+        .choice Select:focus SelectCurrent {{ background: $primary 15%; }}
         .choice:focus-within Label {{ color: $primary; text-style: bold; }}
     }}
     """

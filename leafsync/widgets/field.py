@@ -49,7 +49,7 @@ class Field(Vertical):
         Horizontal {{ height: 1; }}
         Label {{ width: {LABEL_WIDTH}; color: $text-muted; }}
         Input {{ width: 1fr; background: $panel; }}
-        Input:focus {{ background: $boost; }}
+        Input:focus {{ background: $primary 15%; }}
         .reason {{ margin-left: {LABEL_WIDTH}; display: none; color: $error; }}
         &.-wrong .reason {{ display: block; }}
         &:focus-within Label {{ color: $primary; text-style: bold; }}

@@ -1,5 +1,7 @@
 """A card for each job: where it stands, what it asks for, and the keys that act on it."""
 
+from dataclasses import dataclass
+from datetime import date
 from typing import ClassVar
 
 from textual.actions import SkipAction
@@ -11,7 +13,15 @@ from textual.widgets import Static
 
 from leafsync.bridge import Bridge, ConnectStatus, EndedJob, ServeStatus
 from leafsync.progress import Progress
-from leafsync.widgets.job_lines import Figures, Known, connect_lines, ended_lines, serve_lines
+from leafsync.widgets.job_lines import (
+    NO_FIGURES,
+    NOTHING_KNOWN,
+    Figures,
+    Known,
+    connect_lines,
+    ended_lines,
+    serve_lines,
+)
 
 Shown = ServeStatus | ConnectStatus | EndedJob
 
@@ -50,7 +60,8 @@ class JobCard(Static, can_focus=True):
         self.job = job
         """As it was shown last."""
         self._sources: tuple[Bridge, Progress] | None = None
-        self._said = Content()
+        self._told: tuple[_Told, int] | None = None
+        """What the lines were made of last, and for how many cells."""
 
     def show(self, job: Shown, bridge: Bridge, progress: Progress) -> None:
         """Show where the job stands; repaints only when something is another than before."""
@@ -65,13 +76,13 @@ class JobCard(Static, can_focus=True):
             self._lay_out(*self._sources)
 
     def _lay_out(self, bridge: Bridge, progress: Progress) -> None:
-        width = max(NARROWEST, self.content_size.width)
-        said = Content("\n").join(_lines(self.job, bridge, progress, width))
-        if not said.is_same(self._said):
-            self._said = said
-            self.update(said)
-            if self.has_focus:
-                self.call_after_refresh(self.scroll_visible, animate=False)  # it may be higher than before
+        told = _told(self.job, bridge, progress), max(NARROWEST, self.content_size.width)
+        if told == self._told:
+            return
+        self._told = told
+        self.update(Content("\n").join(_lines(*told)))
+        if self.has_focus:
+            self.call_after_refresh(self.scroll_visible, animate=False)  # it may be higher than before
 
     def action_near(self, by: int) -> None:
         """Go to the next card, or to the one before; where there is none, whatever can be scrolled is."""
@@ -82,21 +93,37 @@ class JobCard(Static, can_focus=True):
         cards[at].focus()
 
 
-def _lines(job: Shown, bridge: Bridge, progress: Progress, width: int) -> list[Content]:
-    match job:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """All that the lines of a card are made of."""
+
+    job: Shown
+    figures: Figures
+    known: Known
+    fingerprint: str
+    day: date
+    """What day it is: moments of another one are told with their date."""
+
+
+def _told(job: Shown, bridge: Bridge, progress: Progress) -> _Told:
+    figures, known = NO_FIGURES, NOTHING_KNOWN
+    if isinstance(job, ServeStatus):
+        figures = Figures(peers=tuple(progress.peer_rate(job, peer) for peer in job.peers))
+    elif isinstance(job, ConnectStatus):
+        figures = Figures(progress.rate(job), progress.eta(job))
+        conflicts = len(bridge.conflict_copies.get(job.id, ()))
+        known = Known(bridge.summaries.get(job.id), bridge.in_sync_since.get(job.id), conflicts)
+    return _Told(job, figures, known, bridge.fingerprint, bridge.now().astimezone().date())
+
+
+def _lines(told: _Told, width: int) -> list[Content]:
+    match told.job:
         case ServeStatus():
-            figures = Figures(peers=tuple(progress.peer_rate(job, peer) for peer in job.peers))
-            return serve_lines(job, figures, bridge.fingerprint, width)
+            return serve_lines(told.job, told.figures, told.fingerprint, width)
         case ConnectStatus():
-            figures = Figures(progress.rate(job), progress.eta(job))
-            known = Known(
-                bridge.summaries.get(job.id),
-                bridge.in_sync_since.get(job.id),
-                len(bridge.conflict_copies.get(job.id, ())),
-            )
-            return connect_lines(job, figures, known, bridge.now(), width)
+            return connect_lines(told.job, told.figures, told.known, told.day, width)
         case EndedJob():
-            return ended_lines(job, width)
+            return ended_lines(told.job, width)
 
 
 class JobList(VerticalScroll, can_focus=False):

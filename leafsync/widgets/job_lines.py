@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from textual.content import Content
 
@@ -141,13 +141,13 @@ class Known:
 NOTHING_KNOWN = Known()
 
 
-def connect_lines(job: ConnectStatus, figures: Figures, known: Known, now: datetime, width: int) -> list[Content]:
-    """Return what there is to say of a folder that is kept like another one, at the time of day `now`."""
+def connect_lines(job: ConnectStatus, figures: Figures, known: Known, today: date, width: int) -> list[Content]:
+    """Return what there is to say of a folder that is kept like another one; `today` is the local date."""
     glyph, word, colour = STATES[job.state]
     if job.state is PassState.IN_SYNC and known.summary is not None and known.summary.partial:
         glyph, word, colour = "!", "partly in sync", "$warning"
     extras = [MODES[job.mode], *_only(job.file)]
-    lines = _head(glyph, _with_time(word, job, known.in_sync_since, now), colour, job.folder, extras, width)
+    lines = _head(glyph, _with_time(word, job, known.in_sync_since, today), colour, job.folder, extras, width)
     name = f"{printable(job.peer.name)} at " if job.peer is not None and job.peer.name else ""
     lines += _labelled("with", [f"{name}{printable(job.address)}"], width)
     if job.state in ARROWS:
@@ -158,14 +158,12 @@ def connect_lines(job: ConnectStatus, figures: Figures, known: Known, now: datet
     return lines
 
 
-def _with_time(word: str, job: ConnectStatus, since: datetime | None, now: datetime) -> str:
+def _with_time(word: str, job: ConnectStatus, since: datetime | None, today: date) -> str:
     if job.state is PassState.RECONNECTING:
         return f"{word} in {job.retry_in:.0f} s"
     if job.state is PassState.IN_SYNC and since is not None:
-        since, now = since.astimezone(), now.astimezone()
-        return (
-            f"{word} since {since:%H:%M:%S}" if since.date() == now.date() else f"{word} since {since:%Y-%m-%d %H:%M}"
-        )
+        since = since.astimezone()
+        return f"{word} since {since:{'%H:%M:%S' if since.date() == today else '%Y-%m-%d %H:%M'}}"
     return word
 
 

@@ -1,7 +1,7 @@
 """What cards say of jobs: the right words, no line wider than the card, nothing from outside raw."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given, strategies as st
@@ -49,6 +49,7 @@ MOVING = replace(
     state=PassState.TRANSFERRING,
     totals=Totals(files=120, files_done=30, bytes=10**9, bytes_done=3 * 10**8),
 )
+TODAY = NOW.astimezone().date()
 NOTHING = PassSummary(Totals(), 0.1)
 
 texts = st.one_of(st.text(max_size=60), st.sampled_from([HOSTILE, "x" * 2000, "日" * 200, ""]))
@@ -68,9 +69,9 @@ def connected(
     known: Known = NOTHING_KNOWN,
     width: int = 74,
     figures: Figures = NO_FIGURES,
-    now: datetime = NOW,
+    today: date = TODAY,
 ) -> list[str]:
-    return plain(connect_lines(job, figures, known, now, width))
+    return plain(connect_lines(job, figures, known, today, width))
 
 
 # Serving
@@ -163,8 +164,10 @@ def test_whom_it_is_connected_to() -> None:
 def test_since_when_it_is_in_sync() -> None:
     local = NOW.astimezone()
     assert f"✓ in sync since {local:%H:%M:%S}  " in connected(known=Known(NOTHING, NOW))[0]
-    later = NOW + timedelta(days=2)
-    assert f"✓ in sync since {local:%Y-%m-%d %H:%M}  " in connected(known=Known(NOTHING, NOW), now=later)[0]
+    assert (
+        f"✓ in sync since {local:%Y-%m-%d %H:%M}  "
+        in connected(known=Known(NOTHING, NOW), today=TODAY + timedelta(days=2))[0]
+    )
     reconnecting = replace(CONNECTED, state=PassState.RECONNECTING)
     assert "since" not in connected(reconnecting, Known(NOTHING, NOW))[0]
 
@@ -277,7 +280,7 @@ def test_any_connection_fits(
     folder, address, file, reason = said
     job = ConnectStatus(1, folder, address, state, mode, file, reason, peer, Totals(bytes=size, bytes_done=size // 2))
     summary = replace(NOTHING, held=("a",) * 10_000, problems=((folder, reason), (file, address)))
-    checked(connect_lines(job, Figures(1e9, 1e5), Known(summary, NOW, 10_000), NOW, width), width)
+    checked(connect_lines(job, Figures(1e9, 1e5), Known(summary, NOW, 10_000), TODAY, width), width)
 
 
 @given(st.sampled_from(WIDTHS), texts, texts)
@@ -298,7 +301,7 @@ def test_the_folder_is_always_there(width: int) -> None:
 @given(st.text(max_size=300), st.integers(10, 80))
 def test_a_reason_is_never_cut(reason: str, width: int) -> None:
     job = replace(CONNECTED, state=PassState.RECONNECTING, reason=f"!{reason}!")
-    lines = connect_lines(job, NO_FIGURES, NOTHING_KNOWN, NOW, width + 14)
+    lines = connect_lines(job, NO_FIGURES, NOTHING_KNOWN, TODAY, width + 14)
     at = next(index for index, line in enumerate(lines) if line.plain.startswith("  because"))
     said = "".join(line.plain[14:] for line in lines[at:])
     assert said.replace(" ", "") == printable(job.reason).replace(" ", "")
