@@ -45,9 +45,6 @@ BLURRED_TICKS = 5
 REFUSALS_TOLD = 60.0
 """Seconds in which one toast tells of refused devices: strangers must not be able to fill the screen."""
 
-TOO_SMALL = (40, 10)
-"""Columns and rows below which there is nothing to be seen: the app says so."""
-
 
 def _serve_screen() -> Screen[Any]:
     from leafsync.screens.serve import ServeScreen
@@ -113,6 +110,7 @@ class LeafSyncApp(App[int]):
         self._ticks = 0
         self._asking = asyncio.Lock()
         self._refusals_told = 0.0
+        self._theme_at_start = DEFAULT
         bridge.post = self.post_message
 
     def get_default_screen(self) -> Screen[Any]:
@@ -124,7 +122,7 @@ class LeafSyncApp(App[int]):
         for theme in OURS:
             self.register_theme(theme)
         wanted = self.settings.config.theme or self.settings.state.theme
-        self.theme = wanted if wanted in self.available_themes else DEFAULT
+        self.theme = self._theme_at_start = wanted if wanted in self.available_themes else DEFAULT
         self.set_keymap(dict(self.settings.config.keymap))
         self.animation_level = "none"
         self.switch_mode(self._first)
@@ -137,8 +135,10 @@ class LeafSyncApp(App[int]):
         await self.bridge.load()
 
     def _keep_theme(self, name: str) -> None:
-        self.settings.state.theme = name
-        self.settings.save()
+        """Remember a theme that was chosen here; the one that was begun with comes from elsewhere."""
+        if name != (self.settings.state.theme or self._theme_at_start):
+            self.settings.state.theme = name
+            self.settings.save()
 
     # Looking at the engine
 

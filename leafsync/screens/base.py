@@ -80,7 +80,10 @@ class MainScreen(Screen[None]):
 class Modal(ModalScreen[R], Generic[R]):
     """A modal whose result is None when it is closed without a decision."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [bind("modal.close", "close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        bind("modal.close", "close"),
+        bind("app.help", "app.help", shown=False),  # what the app declares does not reach into windows
+    ]
 
     @property
     def bridge(self) -> Bridge:

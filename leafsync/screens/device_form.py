@@ -104,6 +104,8 @@ The **name** is how you call it. The **address** is where it was last; it may be
         """`known` are the devices that are trusted already."""
         super().__init__()
         self._known = {device.fingerprint: device for device in known}
+        self._told = ""
+        """The fingerprint of the known device whose permission is shown."""
 
     def compose(self) -> ComposeResult:
         """Lay out the form."""
@@ -152,6 +154,9 @@ The **name** is how you call it. The **address** is where it was last; it may be
         known = self._known.get(fingerprint)
         if known is not None:
             lines.append(f"Trusted already as {printable(known.name)}: this changes what is said of it.")
+            if self._told != fingerprint:
+                self.query_one(Tick).value = known.permission is Permission.READ
+        self._told = fingerprint
         grouped.update("\n".join(lines))
         grouped.display = bool(lines)
         name = self._field("name")

@@ -118,7 +118,8 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
         yield Footer()
 
     def on_mount(self) -> None:
-        """Say what there is before the first snapshot."""
+        """Sort as it was sorted last, and say what there is before the first snapshot."""
+        self.model.sort_by(self.settings.state.sort)
         self._say()
 
     # What comes in
@@ -286,6 +287,8 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
     def action_sort(self) -> None:
         """Sort by the next thing."""
         self.model.next_sort()
+        self.settings.state.sort = self.model.sort.value
+        self.settings.save()
         self._go_on()
 
     def action_pause(self) -> None:

@@ -173,6 +173,11 @@ class TransferModel:
         sorts = list(Sort)
         self._arrange(self.text, sorts[(sorts.index(self.sort) + 1) % len(sorts)], self.state)
 
+    def sort_by(self, name: str) -> None:
+        """Sort by what is called so; a name that means nothing changes nothing."""
+        if name in list(Sort):
+            self._arrange(self.text, Sort(name), self.state)
+
     def next_state(self) -> None:
         """Show the next state alone, after the last one all."""
         self._arrange(self.text, self.sort, FILTERS[(FILTERS.index(self.state) + 1) % len(FILTERS)])

@@ -168,12 +168,13 @@ async def test_this_device_itself(tmp_path: Path) -> None:
 
 async def test_a_known_device_is_named_and_keeps_its_name(tmp_path: Path) -> None:
     async with hosted(tmp_path / "home", DeviceForm([known("[b]nas")])) as desk:
-        desk.engine.trust.add(OTHER, name="[b]nas", confirmed="read aloud")
+        desk.engine.trust.add(OTHER, name="[b]nas", permission=Permission.READ, confirmed="read aloud")
         await paste(desk, OTHER)
         await says(desk, "Trusted already as [b]nas")
         await desk.pilot.press("ctrl+s")
         await until(desk, lambda: desk.app.results)
         assert [device.name for device in desk.engine.trust.devices] == ["[b]nas"]
+        assert [device.permission for device in desk.engine.trust.devices] == [Permission.READ]
 
 
 async def test_a_name_is_taken_by_another_device_only(tmp_path: Path) -> None:

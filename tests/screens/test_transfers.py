@@ -33,6 +33,7 @@ from leafsync.bridge import (
 from leafsync.engine.core.transfers import TransferKey, TransferLog
 from leafsync.screens.transfer_details import TransferDetails
 from leafsync.screens.transfers import FilterInput, TransfersScreen
+from leafsync.widgets.transfer_rows import Sort
 from tests.support.ui import Desk, hosted, screen_text
 
 SIZES = [(40, 12), (60, 20), (80, 24), (120, 36), (200, 60)]
@@ -250,6 +251,21 @@ async def test_hostile_names_are_escaped_everywhere(tmp_path: Path) -> None:
 
 
 # Sorting and finding
+
+
+async def test_what_it_was_sorted_by_is_remembered(tmp_path: Path) -> None:
+    async with scene(tmp_path) as it:
+        kept: list[str] = []
+        it.desk.app.settings.keep = lambda state: kept.append(state.sort)
+        await it.press("s")
+        assert kept == ["path"]
+        again = TransfersScreen(clock=lambda: 0.0)
+        await it.desk.app.push_screen(again)
+        assert again.model.sort is Sort.PATH
+        it.desk.app.settings.state.sort = "by the moon"
+        other = TransfersScreen(clock=lambda: 0.0)
+        await it.desk.app.push_screen(other)
+        assert other.model.sort is Sort.STATE
 
 
 async def test_s_sorts_and_f_shows_one_state(tmp_path: Path) -> None:
