@@ -116,6 +116,9 @@ async def test_what_went_wrong_can_be_tried_again() -> None:
         await type_text(pilot, "x")
         assert "that did not work" not in screen_text(app)
         assert "! it has an x" in screen_text(app)
+        await pilot.press("backspace")
+        await pilot.pause()
+        assert "!" not in screen_text(app)
 
 
 async def test_a_value_that_is_set_is_checked_too() -> None:
