@@ -168,7 +168,7 @@ class LeafSyncApp(App[int]):
                 toast(self, f"a device left: {event.reason}", severity="warning")
             case DeviceTrusted():
                 toast(self, f"{printable(event.name)} is trusted now")
-            case PeerRefused():
+            case PeerRefused() if not event.asked:
                 self._refused(event)
             case Warned():
                 toast(self, printable(event.message), severity="warning")

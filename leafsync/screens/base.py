@@ -23,8 +23,8 @@ TABS: list[BindingType] = [
 ]
 """For screens with fields: keys that are typed ahead of a slow screen reach the next field, not the one before."""
 
-TOAST_SECONDS = 8.0
-"""How long a toast stays: long enough for two lines."""
+TOAST_SECONDS = 6.0
+"""How long a toast stays: long enough for two lines, and soon out of the way."""
 
 
 class OurApp(Protocol):

@@ -43,13 +43,13 @@ class ListModal(Modal[R], Generic[R, T]):
         }
         &.-narrow > .window { width: 100%; height: 100%; }
 
-        Footer { background: $surface; }
+        Footer { background: $surface; padding: 0 1; }
         LineList { scrollbar-background: $surface; }
         .title, .about { padding: 0 2; }
         .title { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         .about { height: auto; margin-bottom: 1; }
         .details { height: 4; padding: 0 2; border-top: solid $panel; color: $text-muted; }
-        &.-short .details { height: 3; }
+        &.-narrow .details { height: 5; }
         &.-low .details, &.-low .about { display: none; }
         &.-tall .window { padding: 1; }
     }

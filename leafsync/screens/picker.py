@@ -93,6 +93,7 @@ above. **ctrl+s** takes what is marked, **ctrl+t** shows hidden entries too. **T
         .said { height: 1; padding: 0 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
         .said.bad { color: $error; }
         .between { height: 1fr; }
+        Footer { padding: 0 1; }
         OptionList {
             width: 24;
             height: 1fr;

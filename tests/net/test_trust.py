@@ -446,3 +446,19 @@ def test_changing_a_device_leaves_the_rest_as_it_was(store: TrustStore) -> None:
         store.change("lap", name="\x1b[31m")
     with pytest.raises(DeviceUnknown):
         store.change("nobody", name="x")
+
+
+def test_a_device_is_called_what_it_calls_itself_until_somebody_names_it(store: TrustStore) -> None:
+    store.add(A, confirmed="test")
+    assert store.get(A).name == "device-aaaaaaaa"  # type: ignore[union-attr]
+    assert store.suggest_name(A, "nas").name == "nas"  # type: ignore[union-attr]
+    assert store.suggest_name(A, "other").name == "nas"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("claimed", ["", "\x1b[31m", "x" * 65, "lap"])
+def test_a_claim_that_cannot_be_a_name_changes_nothing(store: TrustStore, claimed: str) -> None:
+    store.add(B, name="lap", confirmed="test")
+    store.add(A, confirmed="test")
+    assert store.suggest_name(A, claimed) == store.get(A)
+    assert store.get(A).name == "device-aaaaaaaa"  # type: ignore[union-attr]
+    assert store.suggest_name(C, "nas") is None

@@ -141,8 +141,7 @@ async def test_a_device_removed_here_is_left_for_good(pair: Pair) -> None:
     pair.client.engine.trust.remove("server")
     job = await pair.client.connect(await pair.server.serve(), accept_first=True)
     await until(lambda: bool(pair.client.passes()))
-    name = pair.client.seen(DeviceTrusted)[0].name
-    pair.client.engine.trust.remove(name)
+    pair.client.engine.trust.remove(pair.client.seen(DeviceTrusted)[0].fingerprint)
     async with asyncio.timeout(2):
         with pytest.raises(TrustWithdrawn):
             await job.wait()

@@ -69,6 +69,8 @@ async def test_two_people_who_say_yes(make: MakeAsking) -> None:
     ]
     assert client.engine.trust.at_address(address) is not None
     assert [event.confirmed for event in client.seen(DeviceTrusted)] == ["compared on the screen"]
+    assert [device.name for device in client.engine.trust.devices] == ["server"]  # as it calls itself
+    assert [device.name for device in server.engine.trust.devices] == ["client"]
     await job.stop()
 
 
@@ -104,6 +106,7 @@ async def test_a_no_there_is_asked_once_however_often_the_device_comes(make: Mak
     serving = await server.serve()
     job = await client.connect(serving)
     await until(lambda: len(server.seen(PeerRefused)) >= 4)
+    assert all(event.asked for event in server.seen(PeerRefused))
     assert len(there.asked) == 1
     assert not server.engine.trust.devices
     await job.stop()

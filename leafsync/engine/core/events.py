@@ -52,6 +52,8 @@ class PeerRefused(Event):
     fingerprint: str
     address: str
     reason: str
+    asked: bool = False
+    """Whether a person is or was asked about it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ class TrustStore:
         fingerprint = parse_fingerprint(fingerprint)
         with self._changing() as devices:
             known = devices.get(fingerprint)
-            name = name or (known.name if known else f"device-{fingerprint[:MIN_PREFIX]}")
+            name = name or (known.name if known else _default_name(fingerprint))
             self._check_free(devices, check_device_name(name), fingerprint)
             moment = self._moment()
             devices[fingerprint] = Device(
@@ -207,6 +207,19 @@ class TrustStore:
             self._check_free(devices, check_device_name(changed.name), device.fingerprint)
             devices[device.fingerprint] = changed
         return changed
+
+    def suggest_name(self, fingerprint: Fingerprint, name: str) -> Device | None:
+        """Call a device what it calls itself, as long as nobody has named it, and return it as it is called then.
+
+        A name that cannot be one, or that is another device's, changes nothing: it is only a claim.
+        """
+        known = self.get(fingerprint)
+        if known is None or known.name != _default_name(fingerprint) or known.name == name:
+            return known
+        try:
+            return self.change(fingerprint, name=name)
+        except UsageError:
+            return known
 
     def remove(self, text: str) -> Device:
         """Stop trusting the device `find` finds, and return it."""
@@ -379,6 +392,11 @@ class TrustStore:
 
     def _malformed(self, reason: str) -> TrustMalformed:
         return TrustMalformed(path=self._path, reason=reason)
+
+
+def _default_name(fingerprint: Fingerprint) -> str:
+    """Return what a device is called that nobody has named."""
+    return f"device-{fingerprint[:MIN_PREFIX]}"
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

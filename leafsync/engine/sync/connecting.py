@@ -257,8 +257,9 @@ class ConnectJob(Job):
         policy.written()
         client = Client(connection, device_name=context.device_name, rate_mbps=options.rate_mbps)
         await client.greet()
-        device = context.trust.get(fingerprint)
-        self._peer_name = device.name if device else client.welcome.name
+        name = client.welcome.name
+        device = await context.share.workers.run(context.trust.suggest_name, fingerprint, name)
+        self._peer_name = device.name if device else name
         self._reason = ""
         self._tell(PeerConnected(self.id, fingerprint, self._peer_name, hint))
         return client

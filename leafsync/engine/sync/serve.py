@@ -1,7 +1,7 @@
 """The serving side of one connection: HELLO, the folder's digest, listings, content on data streams, and changes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,8 +65,6 @@ class Terms:
 
     device_name: str
     """What this device calls itself."""
-    peer_name: str = ""
-    """What the other device is called here, "" for what it calls itself."""
     only: str = ""
     """The path of the folder that is offered, "" for all of it."""
     rate_mbps: float | None = None
@@ -79,13 +77,14 @@ class Session:
 
     def __init__(self, connection: Connection, share: Share, terms: Terms, transfers: TransferLog) -> None:
         """Serve `share` over `connection`; single files are shown in `transfers`."""
-        self.peer_name = terms.peer_name
+        self.peer_name = ""
+        """What the other device is called here, once it has said HELLO."""
         self.activity = "connecting"
         self._connection = connection
         self._share = share
         self._terms = terms
         self._transfers = transfers
-        self._sending = self._progress()
+        self._sending: Progress
         self._throttle = Throttle(terms.rate_mbps, lambda: connection.bytes_sent)
         self._offer = Offer(share, Index({"": ()}))
         self._ignored: Ignored = never
@@ -100,10 +99,11 @@ class Session:
         """Whether the other device may change the folder."""
         return self._terms.writable
 
-    async def run(self, on_hello: Callable[[], None]) -> None:
+    async def run(self, on_hello: Callable[[str], Awaitable[str]]) -> None:
         """Serve until the other device ends the connection, which is the good end: `ConnectionLost` and the like.
 
-        `on_hello` is called once it has said HELLO. Raises the LeafSyncError that ended the session.
+        `on_hello` is told once what it calls itself, and returns what it is called here. Raises the LeafSyncError that
+        ended the session.
         """
         try:
             async with asyncio.timeout(HELLO_DEADLINE):
@@ -112,8 +112,8 @@ class Session:
             self._connection.close(CloseCode.STALLED, "no HELLO in time")
             raise PeerStalled(peer=self._connection.address, seconds=f"{HELLO_DEADLINE:g}") from error
         control: Channel[ControlRequest] = Channel(self._connection, stream, control_requests)
-        await self._greet(control)
-        on_hello()
+        self.peer_name = await on_hello(await self._greet(control))
+        self._sending = self._progress()
         self.activity = "connected"
         self._share.listeners.add(self._dirty.set)
         try:
@@ -126,7 +126,8 @@ class Session:
             self._share.listeners.discard(self._dirty.set)
             self._sending.close("the connection ended")
 
-    async def _greet(self, control: Channel[ControlRequest]) -> None:
+    async def _greet(self, control: Channel[ControlRequest]) -> str:
+        """Take HELLO and answer it; return what the other device calls itself."""
         hello = await control.receive(deadline=HELLO_DEADLINE)
         if not isinstance(hello, Hello):
             raise violated(self._connection, "it did not begin with HELLO")
@@ -134,7 +135,6 @@ class Session:
             self._connection.close(CloseCode.VERSION, f"version {PROTOCOL_VERSION}")
             theirs = "version " + ", ".join(str(version) for version in hello.versions)
             raise VersionMismatch(peer=self._connection.address, theirs=theirs, ours=f"version {PROTOCOL_VERSION}")
-        self.peer_name = self.peer_name or hello.name
         await control.send(
             Welcome(
                 PROTOCOL_VERSION,
@@ -146,9 +146,10 @@ class Session:
                 self._terms.writable and await self._share.workers.run(lambda: self._share.folder.folds_names),
             )
         )
+        return hello.name
 
     def _progress(self) -> Progress:
-        return Progress(self._connection.wire, self._transfers, self._terms.peer_name)
+        return Progress(self._connection.wire, self._transfers, self.peer_name)
 
     # Content
 

@@ -114,8 +114,9 @@ class ServeJob(Job):
 
     def _refused(self, address: str, error: LeafSyncError) -> None:
         fingerprint = str(error.fields.get("fingerprint", ""))
-        self._tell(PeerRefused(self.id, fingerprint, address, str(error)))
-        if isinstance(error, PeerUnknown):
+        asked = isinstance(error, PeerUnknown) and self._context.ask is not None
+        self._tell(PeerRefused(self.id, fingerprint, address, str(error), asked))
+        if asked:
             task = asyncio.create_task(self._ask_about(fingerprint, address))
             self._refusing.add(task)
             task.add_done_callback(self._refusing.discard)
@@ -129,10 +130,8 @@ class ServeJob(Job):
 
     def _accept(self, connection: Connection) -> None:
         options = self._options
-        device = self._context.trust.get(connection.peer_fingerprint)
         terms = Terms(
             self._context.device_name,
-            peer_name=device.name if device else "",
             only=options.file,
             rate_mbps=options.rate_mbps,
             writable=self._writable(connection.peer_fingerprint),
@@ -147,11 +146,7 @@ class ServeJob(Job):
         try:
             await self._keep_pin(self._policy.pin(fingerprint), fingerprint, address=address, hint=None)
             self._policy.written(fingerprint)
-            await session.run(
-                on_hello=lambda: self._tell(
-                    PeerConnected(self.id, fingerprint, self._name_of(connection, session), address)
-                )
-            )
+            await session.run(on_hello=lambda claimed: self._greeted(connection, claimed))
         except LeafSyncError as error:
             close_after(connection, error)
             reason = "" if ended_well(error) else str(error)
@@ -163,6 +158,14 @@ class ServeJob(Job):
             connection.close(CloseCode.DONE)
             del self._sessions[connection]
         self._tell(PeerLeft(self.id, fingerprint, address, reason))
+
+    async def _greeted(self, connection: Connection, claimed: str) -> str:
+        """Return what a device is called here that calls itself `claimed`, and tell that it has come."""
+        fingerprint, trust = connection.peer_fingerprint, self._context.trust
+        device = await self._context.share.workers.run(trust.suggest_name, fingerprint, claimed)
+        name = device.name if device else claimed
+        self._tell(PeerConnected(self.id, fingerprint, name, connection.address))
+        return name
 
     def _name_of(self, connection: Connection, session: Session) -> str:
         device = self._context.trust.get(connection.peer_fingerprint)
