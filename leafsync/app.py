@@ -23,6 +23,7 @@ from leafsync.bridge import (
     PassState,
     PeerConnected,
     PeerLeft,
+    PeerPending,
     PeerRefused,
     Snapshot,
     TrustAsked,
@@ -168,7 +169,7 @@ class LeafSyncApp(App[int]):
                 toast(self, f"a device left: {event.reason}", severity="warning")
             case DeviceTrusted():
                 toast(self, f"{printable(event.name)} is trusted now")
-            case PeerRefused() if not event.asked:
+            case PeerRefused() if not isinstance(event, PeerPending):
                 self._refused(event)
             case Warned():
                 toast(self, printable(event.message), severity="warning")

@@ -26,6 +26,7 @@ from leafsync.engine.core.events import (
     PassFinished as PassFinished,
     PeerConnected as PeerConnected,
     PeerLeft as PeerLeft,
+    PeerPending as PeerPending,
     PeerRefused as PeerRefused,
     Reconnecting as Reconnecting,
     ServeStarted as ServeStarted,

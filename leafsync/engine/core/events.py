@@ -52,8 +52,11 @@ class PeerRefused(Event):
     fingerprint: str
     address: str
     reason: str
-    asked: bool = False
-    """Whether a person is or was asked about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPending(PeerRefused):
+    """A device was turned away for now: a person is asked about it, and it may come again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from leafsync.engine.core.events import PeerConnected, PeerLeft, PeerRefused, ServeStarted, Warned
+from leafsync.engine.core.events import PeerConnected, PeerLeft, PeerPending, PeerRefused, ServeStarted, Warned
 from leafsync.engine.core.messages import CloseCode
 from leafsync.engine.core.options import ServeOptions
 from leafsync.engine.core.status import Direction, ServeStatus
@@ -115,7 +115,7 @@ class ServeJob(Job):
     def _refused(self, address: str, error: LeafSyncError) -> None:
         fingerprint = str(error.fields.get("fingerprint", ""))
         asked = isinstance(error, PeerUnknown) and self._context.ask is not None
-        self._tell(PeerRefused(self.id, fingerprint, address, str(error), asked))
+        self._tell((PeerPending if asked else PeerRefused)(self.id, fingerprint, address, str(error)))
         if asked:
             task = asyncio.create_task(self._ask_about(fingerprint, address))
             self._refusing.add(task)
