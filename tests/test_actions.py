@@ -7,6 +7,7 @@ from itertools import combinations
 
 import pytest
 from hypothesis import given, strategies as st
+from textual.binding import Binding
 from textual.widgets import Input
 
 from leafsync.actions import ACTIONS, Action, bind, keymap_problem
@@ -32,7 +33,7 @@ def group_of(action: Action) -> str:
 
 def keys_of_input() -> Iterator[str]:
     for binding in Input.BINDINGS:
-        yield from (binding.key if hasattr(binding, "key") else binding[0]).split(",")
+        yield from (binding.key if isinstance(binding, Binding) else binding[0]).split(",")
 
 
 def test_every_action_is_there_once() -> None:
