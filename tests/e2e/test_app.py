@@ -57,7 +57,7 @@ def test_a_signal_leaves_a_sane_terminal_and_a_closed_engine(tmp_path: Path, num
 def test_a_folder_that_cannot_be_served_is_said_without_touching_the_terminal(tmp_path: Path) -> None:
     with terminal("serve", str(tmp_path / "nowhere"), home=str(tmp_path / "home")) as one:
         assert one.end() == 2
-        assert "does not exist" in one.text().replace("\n", " ")
+        assert "doesnotexist" in "".join(one.text().split())  # the terminal breaks the sentence where it likes
         assert LEAVE_ALTERNATE_SCREEN not in one.output
 
 
