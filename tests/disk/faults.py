@@ -29,6 +29,7 @@ STEPS = (
     "unlink",
     "link",
     "create_file",
+    "clone",
     "write_at",
     "resize",
     "dress",

@@ -14,6 +14,7 @@ from leafsync.engine.core.bitmap import Bitmap
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE, MAX_FILE_SIZE
 from leafsync.engine.core.names import STAGING
+from leafsync.engine.disk import folder as folder_module, system
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.staging import (
     MAX_ORPHAN_AGE,
@@ -245,6 +246,128 @@ class TestCopying:
         with pytest.raises(DiskFull):
             staged.copy_chunks(source, {0: 0}, LEAVES)
         os.close(source)
+        staged.close()
+
+
+class TestCloning:
+    """A filesystem that can share blocks, played by one that copies them."""
+
+    @pytest.fixture(autouse=True)
+    def _cloning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def clone(source_fd: int, source: int, length: int, target_fd: int, target: int) -> bool:
+            assert source % CHUNK_SIZE == length % CHUNK_SIZE == target % CHUNK_SIZE == 0
+            return os.pwrite(target_fd, os.pread(source_fd, length, source), target) == length
+
+        monkeypatch.setattr(folder_module, "clone_range", clone)
+
+    def test_neighbours_are_cloned_in_one_go(self, folder: FaultyFolder, staging: Staging, root: Path) -> None:
+        write(root, "old", DATA)
+        source = folder.open_file("old")
+        staged = begin(staging)
+        folder.calls.clear()
+        assert staged.copy_chunks(source, {3: 3, 1: 1, 0: 0}, LEAVES) == {0, 1, 3}
+        assert [arguments[1:3] for step, arguments in folder.calls if step == "clone"] == [(0, 2 * CHUNK_SIZE)]
+        assert [arguments[2] for step, arguments in folder.calls if step == "write_at"] == [3 * CHUNK_SIZE]
+        staged.write_hole(2)
+        os.close(source)
+        staged.close()
+        assert (root / STAGING / staged.name).read_bytes() == DATA
+
+    def test_what_is_cloned_is_proven(self, folder: FaultyFolder, staging: Staging, root: Path) -> None:
+        """The old file is not what it was: what came of it does not count, and does not stay in a hole."""
+        write(root, "old", CHUNKS[0] + b"x" * (3 * CHUNK_SIZE))
+        source = folder.open_file("old")
+        staged = begin(staging)
+        assert staged.copy_chunks(source, {0: 0, 1: 1, 2: 2}, LEAVES) == {0}
+        assert list(staged.bitmap) == [0]
+        staged.write_chunk(1, CHUNKS[1], LEAVES)
+        staged.write_hole(2)
+        staged.write_chunk(3, CHUNKS[3], LEAVES)
+        os.close(source)
+        staged.close()
+        assert (root / STAGING / staged.name).read_bytes() == DATA
+
+    def test_a_kill_after_cloning_leaves_nothing_that_counts(
+        self, folder: FaultyFolder, staging: Staging, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(root, "old", b"x" * (3 * CHUNK_SIZE))
+        source = folder.open_file("old")
+        staged = begin(staging)
+
+        def killed(*_arguments: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(staged, "_read", killed)
+            with pytest.raises(KeyboardInterrupt):
+                staged.copy_chunks(source, {0: 0, 1: 1, 2: 2}, LEAVES)
+        os.close(source)
+        staged.close()
+        again = begin(staging)
+        assert again.recheck(LEAVES) == 0
+        again.write_hole(2)
+        assert os.pread(again.fd, CHUNK_SIZE, 2 * CHUNK_SIZE) == CHUNKS[2]
+        again.close()
+
+    def test_a_filesystem_that_cannot_is_asked_once(self, folder: FaultyFolder, staging: Staging, root: Path) -> None:
+        write(root, "old", DATA)
+        source = folder.open_file("old")
+        staged = begin(staging)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(folder_module, "clone_range", lambda *_arguments: False)
+            assert staged.copy_chunks(source, {0: 0}, LEAVES) == {0}
+        folder.calls.clear()
+        assert staged.copy_chunks(source, {1: 1}, LEAVES) == {1}
+        assert "clone" not in folder.steps()
+        os.close(source)
+        staged.close()
+
+    def test_a_full_disk(self, folder: FaultyFolder, staging: Staging, root: Path) -> None:
+        write(root, "old", DATA)
+        source = folder.open_file("old")
+        staged = begin(staging)
+        folder.fail("clone", errno.ENOSPC)
+        with pytest.raises(DiskFull):
+            staged.copy_chunks(source, {0: 0}, LEAVES)
+        os.close(source)
+        staged.close()
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.EIO])
+def test_where_nothing_can_be_cloned(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(system.fcntl, "ioctl", refuse)
+    assert not system.clone_range(3, 0, CHUNK_SIZE, 4, 0)
+
+
+def test_a_clone_is_made_or_refused(root: Path) -> None:
+    """By the filesystem that the tests run on, whichever it is."""
+    write(root, "old", CHUNKS[0])
+    old, new = os.open(root / "old", os.O_RDONLY), os.open(root / "new", os.O_RDWR | os.O_CREAT)
+    if system.clone_range(old, 0, CHUNK_SIZE, new, 0):
+        assert (root / "new").read_bytes() == CHUNKS[0]
+    else:
+        assert (root / "new").read_bytes() == b""
+    os.close(old)
+    os.close(new)
+
+
+class TestFilling:
+    def test_what_is_right_is_taken(self, staging: Staging, root: Path) -> None:
+        staged = begin(staging)
+        contents = [(0, CHUNKS[0]), (1, CHUNKS[0]), (2, None), (3, CHUNKS[3] + b"x")]
+        assert staged.fill(contents, LEAVES) == {0}
+        assert staged.fill([(1, memoryview(CHUNKS[1])), (3, CHUNKS[3])], LEAVES) == {1, 3}
+        staged.write_hole(2)
+        staged.close()
+        assert (root / STAGING / staged.name).read_bytes() == DATA
+
+    def test_leaves_are_proven_first(self, staging: Staging) -> None:
+        staged = begin(staging)
+        with pytest.raises(ChunkMismatch):
+            staged.fill([(0, CHUNKS[0])], LEAVES[:-1] + b"x")
         staged.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 from leafsync.engine.core.events import PeerLeft
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import AbortReason
+from leafsync.engine.disk import staged as staged_file
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.sync import committer, sender
@@ -233,14 +234,14 @@ async def test_a_bad_sector_in_the_old_version(pair: Pair, monkeypatch: pytest.M
     await pair.client.pull(server)
     pair.server.write("big", BIG[:-4] + b"edit", mtime=OLD + 5)
     inode = (pair.client.folder / "big").stat().st_ino
-    pread = os.pread
+    read_chunk = staged_file.read_chunk
 
-    def failing(descriptor: int, count: int, offset: int) -> bytes:
+    def failing(descriptor: int, length: int, offset: int) -> memoryview:
         if offset == CHUNK_SIZE and os.fstat(descriptor).st_ino == inode:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return pread(descriptor, count, offset)
+        return read_chunk(descriptor, length, offset)
 
-    monkeypatch.setattr(os, "pread", failing)
+    monkeypatch.setattr(staged_file, "read_chunk", failing)
     summary = await pair.client.pull(server)
     assert pair.client.read("big") == BIG[:-4] + b"edit"
     assert summary.totals.fetched == CHUNK_SIZE + 4

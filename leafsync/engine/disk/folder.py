@@ -24,7 +24,14 @@ from xxhash import xxh3_64_intdigest
 from leafsync.engine.core.names import STAGING, join
 from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.handles import OPEN_DIRECTORY, Handles
-from leafsync.engine.disk.system import flush_file, flush_filesystem, read_umask, rename_exchange, rename_exclusive
+from leafsync.engine.disk.system import (
+    clone_range,
+    flush_file,
+    flush_filesystem,
+    read_umask,
+    rename_exchange,
+    rename_exclusive,
+)
 from leafsync.errors import (
     DiskFailed,
     DiskFull,
@@ -380,6 +387,10 @@ class Folder(Closing):
         written = os.pwrite(fd, data, offset)
         while written < len(data):
             written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+
+    def clone(self, source_fd: int, source: int, length: int, fd: int, offset: int) -> bool:
+        """Take `length` bytes of another file without copying them; False where the filesystem cannot."""
+        return clone_range(source_fd, source, length, fd, offset)
 
     def resize(self, fd: int, size: int) -> None:
         """Make the file `size` bytes long; what is new is a hole."""

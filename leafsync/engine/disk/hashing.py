@@ -20,6 +20,7 @@ from leafsync.engine.core.merkle import (
     file_root,
     leaf_hash,
 )
+from leafsync.engine.disk.buffers import read_chunk
 from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.folder import Folder
 from leafsync.errors import EntryRefused
@@ -73,7 +74,6 @@ class Hasher(Closing):
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or min(os.cpu_count() or 1, MAX_THREADS)
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="hash")
-        self._local = threading.local()
 
     def close(self) -> None:
         """Wait for the files in work and end the threads."""
@@ -143,7 +143,7 @@ class Hasher(Closing):
                     return count
                 for index in indexes[start : start + RUN]:
                     length = chunk_length(size, index)
-                    chunk = self._read(fd, length, index * CHUNK_SIZE)
+                    chunk = read_chunk(fd, length, index * CHUNK_SIZE)
                     if len(chunk) == length:
                         found(index, leaf_hash(chunk))
                         count += 1
@@ -163,12 +163,12 @@ class Hasher(Closing):
 
     def _leaves_here(self, job: "_Job", fd: int, size: int) -> bytes:
         if size <= CHUNK_SIZE:
-            chunk = self._read(fd, size, 0)
+            chunk = read_chunk(fd, size, 0)
             job.advance(len(chunk))
             return leaf_hash(chunk) if size and len(chunk) == size else b""
         leaves = bytearray()
         for index in range(chunk_count(size)):
-            chunk = self._read(fd, chunk_length(size, index), index * CHUNK_SIZE)
+            chunk = read_chunk(fd, chunk_length(size, index), index * CHUNK_SIZE)
             leaves += leaf_hash(chunk)
             job.advance(len(chunk))
         return bytes(leaves)
@@ -182,20 +182,6 @@ class Hasher(Closing):
 
         hashed = self._each_chunk(fd, size, range(count), found, job)
         return bytes(leaves) if hashed == count else b""
-
-    def _read(self, fd: int, length: int, offset: int) -> memoryview:
-        """Read into this thread's buffer, which holds one chunk until the next call; shorter at the file's end."""
-        try:
-            buffer: memoryview = self._local.buffer
-        except AttributeError:
-            buffer = self._local.buffer = memoryview(bytearray(CHUNK_SIZE))
-        filled = 0
-        while filled < length:
-            read = os.preadv(fd, [buffer[filled:length]], offset + filled)
-            if not read:
-                break
-            filled += read
-        return buffer[:filled]
 
 
 class _Job:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from leafsync.engine.core.bitmap import Bitmap
 from leafsync.engine.core.merkle import (
@@ -17,6 +17,7 @@ from leafsync.engine.core.merkle import (
     zero_leaf,
 )
 from leafsync.engine.core.names import STAGING, join
+from leafsync.engine.disk.buffers import read_chunk
 from leafsync.engine.disk.folder import Folder, disk_errors
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.store import StagedRow, Store
@@ -44,7 +45,10 @@ class StagedFile:
         """The file's leaves, once somebody gave them and they were checked against the root."""
         self._folder = folder
         self._store = store
-        self._resumed = resumed
+        self._dirty = resumed
+        """Whether something may be where no chunk is proven yet."""
+        self._clones = True
+        """Whether the filesystem may be able to clone: it is asked until it says no."""
         self._lock = threading.Lock()
 
     @property
@@ -60,7 +64,7 @@ class StagedFile:
             if hasher is not None:
                 found = hasher.hash_chunks(self.fd, self.size, claimed)
             else:
-                found = {index: leaf_hash(self._read(self.fd, index, index)) for index in claimed}
+                found = {index: self._hash(index) for index in claimed}
         good = Bitmap(self.bitmap.size)
         for index in claimed:
             if found.get(index) == leaf_at(leaves, index):
@@ -93,21 +97,50 @@ class StagedFile:
         self._mark((index,))
 
     def copy_chunks(self, source_fd: int, sources: Mapping[int, int], leaves: bytes) -> set[int]:
-        """Copy chunks out of a file of this device (new index -> index there); return those that were right."""
+        """Take chunks out of a file of this device (new index -> index there); return those that were right.
+
+        Neighbours are cloned in one go where the filesystem can, which copies nothing; each chunk is proven after that.
+        """
         self._learn(leaves)
+        taken: set[int] = set()
+        for index, source, count in _runs(sources):
+            cloned = self._cloned(source_fd, index, source, count)
+            taken |= cloned
+            rest = [(each, source + each - index) for each in range(index, index + count) if each not in cloned]
+            taken |= self._write_proven((each, self._read(source_fd, each, there)) for each, there in rest)
+        self._mark(taken)
+        return taken
+
+    def fill(self, contents: Iterable[tuple[int, Buffer | None]], leaves: bytes) -> set[int]:
+        """Write chunks of this device's making (None: there is none); return those that were right."""
+        self._learn(leaves)
+        taken = self._write_proven(contents)
+        self._mark(taken)
+        return taken
+
+    def _write_proven(self, contents: Iterable[tuple[int, Buffer | None]]) -> set[int]:
         taken = set()
-        for index, source in sources.items():
+        for index, data in contents:
             leaf = self._leaf(index)
-            try:
-                data = self._read(source_fd, index, source)
-            except OSError:  # a bad sector of the old file: the peer has the chunk
-                continue
-            if leaf_hash(data) == leaf:
+            if data is not None and len(data) == chunk_length(self.size, index) and leaf_hash(data) == leaf:
                 with disk_errors(self.path):
                     self._put(index, data, leaf)
                 taken.add(index)
-        self._mark(taken)
         return taken
+
+    def _cloned(self, source_fd: int, index: int, source: int, count: int) -> set[int]:
+        """Clone chunks that follow each other; return those that were right, none where nothing can be cloned."""
+        whole = min(count, self.size // CHUNK_SIZE - index)  # a last chunk may end within a block
+        if not self._clones or whole <= 0:
+            return set()
+        self._dirty = True  # what is cloned is there before it is proven
+        length = whole * CHUNK_SIZE
+        with disk_errors(self.path):
+            self._clones = self._folder.clone(source_fd, source * CHUNK_SIZE, length, self.fd, index * CHUNK_SIZE)
+        if not self._clones:
+            return set()
+        here = ((each, self._read(self.fd, each, each)) for each in range(index, index + whole))
+        return {each for each, data in here if data is not None and leaf_hash(data) == self._leaf(each)}
 
     def close(self) -> None:
         """Close the file; what is there stays for the next run."""
@@ -139,21 +172,42 @@ class StagedFile:
         return leaf_at(self.leaves, index)
 
     def _put(self, index: int, data: Buffer, leaf: bytes) -> None:
-        """Write a proven chunk. Zeros stay a hole, unless an earlier run may have left something there."""
-        if leaf == zero_leaf(len(data)) and (not self._resumed or leaf_hash(self._read(self.fd, index, index)) == leaf):
+        """Write a proven chunk. Zeros stay a hole, unless something else may be there already."""
+        if leaf == zero_leaf(len(data)) and not (self._dirty and self._differs(index, data)):
             return
         self._folder.write_at(self.fd, data, index * CHUNK_SIZE)
 
-    def _read(self, fd: int, index: int, source: int) -> bytes:
-        """Read what would be chunk `index` here out of chunk `source` of a file; shorter at its end."""
-        length, offset = chunk_length(self.size, index), source * CHUNK_SIZE
-        data = os.pread(fd, length, offset)
-        while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
-            data += more
-        return data
+    def _hash(self, index: int) -> bytes:
+        return leaf_hash(read_chunk(self.fd, chunk_length(self.size, index), index * CHUNK_SIZE))
+
+    def _differs(self, index: int, data: Buffer) -> bool:
+        return os.pread(self.fd, len(data), index * CHUNK_SIZE) != data
+
+    def _read(self, fd: int, index: int, source: int) -> memoryview | None:
+        """Read what would be chunk `index` here out of chunk `source` of a file, into this thread's buffer; shorter
+        at its end, None when the disk cannot: a bad sector of an old file is no failure, the peer has the chunk.
+        """
+        try:
+            return read_chunk(fd, chunk_length(self.size, index), source * CHUNK_SIZE)
+        except OSError:
+            return None
 
     def _mark(self, indexes: Iterable[int]) -> None:
         with self._lock:
             for index in indexes:
                 self.bitmap.add(index)
             self._store.mark_chunks(self.name, self.bitmap.to_bytes())
+
+
+def _runs(sources: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
+    """Yield chunks that follow each other here and there: new index, index there, and how many."""
+    run: tuple[int, int, int] | None = None
+    for index, source in sorted(sources.items()):
+        if run is not None and (index, source) == (run[0] + run[2], run[1] + run[2]):
+            run = (run[0], run[1], run[2] + 1)
+        else:
+            if run is not None:
+                yield run
+            run = (index, source, 1)
+    if run is not None:
+        yield run

@@ -1,13 +1,13 @@
-"""The calls that Python lacks: flush a filesystem, flush a drive, rename without replacing, exchange two names."""
+"""The calls that Python lacks: flush a filesystem, flush a drive, rename without replacing, exchange two names, let two
+files share what they have in common."""
 
 import ctypes
 import errno
+import fcntl
 import os
+import struct
 import sys
 from collections.abc import Callable
-
-if sys.platform == "darwin":
-    import fcntl
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _RENAME_EXCLUSIVE = 4 if sys.platform == "darwin" else 1
@@ -15,6 +15,14 @@ _RENAME_EXCLUSIVE = 4 if sys.platform == "darwin" else 1
 
 _RENAME_EXCHANGE = 2
 """RENAME_SWAP of renameatx_np(2), RENAME_EXCHANGE of renameat2(2)."""
+
+_CLONE_RANGE = 0x4020940D
+"""FICLONERANGE of ioctl_ficlonerange(2): the number of the request, and the layout of what it takes below."""
+
+_CLONE = struct.Struct("=qQQQ")
+
+_NOT_CLONED = frozenset({errno.EXDEV, errno.ENOTTY, errno.ETXTBSY, errno.EBADF, errno.EISDIR, errno.EIO})
+"""What else is said where a range cannot be shared: another filesystem, no such request, a source that is damaged."""
 
 _NOT_POSSIBLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
 """What a kernel, a filesystem or a system call filter says that does not know the call."""
@@ -51,6 +59,22 @@ def flush_filesystem(fd: int) -> bool:
         if code == errno.ENOSYS:
             return False
         raise OSError(code, os.strerror(code))
+    return True
+
+
+def clone_range(source_fd: int, source: int, length: int, target_fd: int, target: int) -> bool:
+    """Let `length` bytes of two files be the same blocks of the disk until one is written to (a reflink: btrfs, XFS).
+
+    Offsets and length are multiples of the filesystem's block. False when the system or the filesystem cannot.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.ioctl(target_fd, _CLONE_RANGE, _CLONE.pack(source_fd, source, length, target))
+    except OSError as error:
+        if error.errno in _NOT_POSSIBLE or error.errno in _NOT_CLONED:
+            return False
+        raise
     return True
 
 
