@@ -13,18 +13,25 @@ from leafsync.engine.core import messages
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE, MAX_FILE_SIZE
 from leafsync.engine.core.messages import (
+    MAX_BUNDLE,
     MAX_CHUNK_INDEX,
+    MAX_CUT_CHUNKS,
     MAX_FRAME,
     MAX_ITEMS,
     MAX_LEAVES_PAGE,
+    MAX_PIECES_PAGE,
+    MAX_SCALE,
+    MIN_SCALE,
     Abort,
     AbortReason,
+    Bundle,
     Change,
     Changed,
     ChangeKind,
     ChangeRequest,
     Chunk,
     CloseCode,
+    Cut,
     Decoder,
     Digest,
     DigestRequest,
@@ -32,6 +39,7 @@ from leafsync.engine.core.messages import (
     End,
     Fetch,
     FetchItem,
+    FetchParts,
     Hello,
     Hint,
     Leaves,
@@ -39,6 +47,7 @@ from leafsync.engine.core.messages import (
     ListRequest,
     Message,
     MessageMalformed,
+    Pieces,
     Refusal,
     RefusalKind,
     Unready,
@@ -72,6 +81,10 @@ FAMILIES: dict[type[Message], Decoder[Any]] = {
     Changed: control_replies,
     Hint: control_replies,
     Unready: control_replies,
+    Cut: data_requests,
+    Pieces: data_replies,
+    FetchParts: data_requests,
+    Bundle: data_replies,
 }
 
 DECODERS: tuple[Decoder[Any], ...] = (control_requests, control_replies, data_requests, data_replies)
@@ -94,6 +107,10 @@ EXAMPLES: list[Message] = [
     Changed([Refusal("a.txt", RefusalKind.CHANGED, "no")], True),
     Hint(),
     Unready("gone"),
+    Cut("dir/a", 5 << 20, HASH, [(0, 1), (3, 2)], 14),
+    Pieces(HASH[:16], HASH[:8]),
+    FetchParts("dir/a", 5 << 20, HASH, [(7, 1000), (1 << 20, CHUNK_SIZE)]),
+    Bundle(5000, 300),
 ]
 
 GOLDEN = [
@@ -114,6 +131,10 @@ GOLDEN = [
     "930d9193a5612e74787401a26e6fc3",
     "910e",
     "920fa4676f6e65",
+    "9610a56469722f61ce00500000c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f929200019203020e",
+    "9311c410000102030405060708090a0b0c0d0e0fc4080001020304050607",
+    "9512a56469722f61ce00500000c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f929207cd03e892ce00100000ce00100000",
+    "9313cd1388cd012c",
 ]
 
 
@@ -132,7 +153,7 @@ def test_a_welcome_of_an_older_device_says_nothing_of_names_that_fold() -> None:
 def test_every_message_has_an_example_and_a_tag_of_its_own() -> None:
     tagged = [message for message in Message.__subclasses__() if message.__struct_config__.tag is not None]
     assert set(tagged) == set(FAMILIES) == {type(example) for example in EXAMPLES}
-    assert {message.__struct_config__.tag for message in tagged} == set(range(1, 16))
+    assert {message.__struct_config__.tag for message in tagged} == set(range(1, 20))
 
 
 def test_a_frame_is_its_length_and_its_body() -> None:
@@ -142,8 +163,9 @@ def test_a_frame_is_its_length_and_its_body() -> None:
 def test_published_numbers() -> None:
     assert (messages.PROTOCOL_VERSION, messages.FIRST_OPTIONAL_TAG, messages.LENGTH_SIZE) == (1, 128, 4)
     assert (MAX_FRAME, MAX_ITEMS, MAX_LEAVES_PAGE, MAX_CHUNK_INDEX) == (1 << 20, 4096, 16_384, 1 << 23)
+    assert (MAX_PIECES_PAGE, MAX_CUT_CHUNKS, MIN_SCALE, MAX_SCALE, MAX_BUNDLE) == (8192, 4096, 12, 18, 2_162_688)
     assert [int(code) for code in CloseCode] == [0, 1, 2, 3, 5, 6, 7, 9]
-    assert [(int(code), code.name) for code in Encoding] == [(0, "RAW"), (1, "ZERO")]
+    assert [(int(code), code.name) for code in Encoding] == [(0, "RAW"), (1, "ZERO"), (2, "ZSTD")]
     assert [(int(code), code.name) for code in AbortReason] == [(1, "GONE"), (2, "CHANGED"), (3, "UNREADABLE")]
     assert [(int(code), code.name) for code in Kind] == [(1, "FILE"), (2, "DIRECTORY"), (3, "SYMLINK"), (4, "WITHHELD")]
 
@@ -199,6 +221,23 @@ any_message: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(Hint),
     st.builds(Unready, texts),
+    st.builds(
+        Cut,
+        st.text(min_size=1, max_size=20),
+        sizes,
+        hashes,
+        st.lists(st.tuples(indexes, st.integers(1, MAX_CHUNK_INDEX)), min_size=1, max_size=4),
+        st.integers(MIN_SCALE, MAX_SCALE),
+    ),
+    st.builds(Pieces, st.binary(min_size=8, max_size=64), st.binary(min_size=4, max_size=32)),
+    st.builds(
+        FetchParts,
+        st.text(min_size=1, max_size=20),
+        sizes,
+        hashes,
+        st.lists(st.tuples(st.integers(0, MAX_FILE_SIZE - 1), st.integers(1, CHUNK_SIZE)), min_size=1, max_size=4),
+    ),
+    st.builds(Bundle, st.integers(1, MAX_BUNDLE), st.integers(1, MAX_BUNDLE)),
 )
 
 
@@ -223,6 +262,7 @@ LIST, LISTING, FETCH, LEAVES, CHUNK, ABORT = (
     EXAMPLES[9],
     EXAMPLES[12],
 )
+CUT, PIECES, FETCH_PARTS, BUNDLE = EXAMPLES[17:]
 LONG_NAME, LONG_PATH = "a" * (MAX_NAME + 1), "a" * (MAX_PATH + 1)
 
 VIOLATIONS: list[tuple[Message, tuple[int, ...], object]] = [
@@ -283,9 +323,36 @@ VIOLATIONS: list[tuple[Message, tuple[int, ...], object]] = [
     (CHUNK, (1,), MAX_CHUNK_INDEX),
     (CHUNK, (2,), 0),
     (CHUNK, (2,), CHUNK_SIZE + 1),
-    (CHUNK, (3,), 2),
+    (CHUNK, (3,), 3),
     (ABORT, (1,), 0),
     (ABORT, (1,), 4),
+    (CUT, (1,), ""),
+    (CUT, (1,), LONG_PATH),
+    (CUT, (2,), MAX_FILE_SIZE + 1),
+    (CUT, (3,), HASH[:31]),
+    (CUT, (4,), []),
+    (CUT, (4,), [[0, 1]] * (MAX_ITEMS + 1)),
+    (CUT, (4, 0, 0), MAX_CHUNK_INDEX),
+    (CUT, (4, 0, 1), 0),
+    (CUT, (5,), MIN_SCALE - 1),
+    (CUT, (5,), MAX_SCALE + 1),
+    (PIECES, (1,), b""),
+    (PIECES, (1,), bytes(8 * MAX_PIECES_PAGE + 1)),
+    (PIECES, (2,), b""),
+    (PIECES, (2,), bytes(4 * MAX_PIECES_PAGE + 1)),
+    (FETCH_PARTS, (1,), ""),
+    (FETCH_PARTS, (2,), -1),
+    (FETCH_PARTS, (3,), HASH + b"\0"),
+    (FETCH_PARTS, (4,), []),
+    (FETCH_PARTS, (4,), [[0, 1]] * (MAX_ITEMS + 1)),
+    (FETCH_PARTS, (4, 0, 0), -1),
+    (FETCH_PARTS, (4, 0, 0), MAX_FILE_SIZE),
+    (FETCH_PARTS, (4, 0, 1), 0),
+    (FETCH_PARTS, (4, 0, 1), CHUNK_SIZE + 1),
+    (BUNDLE, (1,), 0),
+    (BUNDLE, (1,), MAX_BUNDLE + 1),
+    (BUNDLE, (2,), 0),
+    (BUNDLE, (2,), MAX_BUNDLE + 1),
 ]
 
 

@@ -17,6 +17,12 @@ from leafsync.engine.core.names import MAX_NAME, MAX_PATH
 PROTOCOL_VERSION = 1
 """The integer that HELLO negotiates; the ALPN name carries the major version `leafsync/1`."""
 
+PIECES = "pieces"
+"""The feature of CUT, PIECES and FETCH PARTS: less than a chunk of a file can be asked for."""
+
+ZSTD = "zstd"
+"""The feature of `Encoding.ZSTD` and BUNDLE: content travels compressed where that pays."""
+
 FEATURES: tuple[str, ...] = ()
 """Named optional abilities of this version; what both sides name is used."""
 
@@ -35,6 +41,19 @@ MAX_LEAVES_PAGE = 16_384
 MAX_REASON = 200
 """Characters of a reason in words: a sentence, at most 800 bytes of UTF-8."""
 
+MAX_PIECES_PAGE = 8192
+"""Pieces in one PIECES message: 96 KiB, so that the first page is on its way while the file is still being cut."""
+
+MAX_CUT_CHUNKS = 4096
+"""Chunks that one CUT may name: reading and cutting 4 GiB is as much work as a device does for one request."""
+
+MIN_SCALE, MAX_SCALE = 12, 18
+"""Powers of two of the average size of pieces, 4 KiB to 256 KiB: smaller ones cost more to name than they save, larger
+ones miss small edits."""
+
+MAX_BUNDLE = (2 << 20) + (64 << 10)
+"""Bytes that a BUNDLE unpacks to: as many as a sender reads of small files at a time, and their frames."""
+
 FIRST_OPTIONAL_TAG = 128
 MAX_CHUNK_INDEX = MAX_FILE_SIZE // CHUNK_SIZE
 
@@ -47,6 +66,8 @@ Version = Annotated[int, msgspec.Meta(ge=0, le=(1 << 16) - 1)]
 ChunkIndex = Annotated[int, msgspec.Meta(ge=0, lt=MAX_CHUNK_INDEX)]
 ChunkRange = tuple[ChunkIndex, Annotated[int, msgspec.Meta(ge=1, le=MAX_CHUNK_INDEX)]]
 """First chunk and number of chunks."""
+Part = tuple[Annotated[int, msgspec.Meta(ge=0, lt=MAX_FILE_SIZE)], Annotated[int, msgspec.Meta(ge=1, le=CHUNK_SIZE)]]
+"""Offset in a file and number of bytes."""
 
 
 class CloseCode(enum.IntEnum):
@@ -155,10 +176,14 @@ class Encoding(enum.IntEnum):
     RAW = 0
     ZERO = 1
     """All bytes are zero; none follow."""
+    ZSTD = 2
+    """A u32 follows the frame, and as many bytes as it says, fewer than `length`: one Zstandard frame."""
 
 
 class Chunk(Message, frozen=True, tag=9, array_like=True):
-    """One chunk. With `Encoding.RAW` exactly `length` bytes follow the frame, outside of any frame."""
+    """One chunk, or what was asked for of it. With `Encoding.RAW` exactly `length` bytes follow the frame, outside of
+    any frame.
+    """
 
     index: ChunkIndex
     length: Annotated[int, msgspec.Meta(ge=1, le=CHUNK_SIZE)]
@@ -167,6 +192,46 @@ class Chunk(Message, frozen=True, tag=9, array_like=True):
 
 class End(Message, frozen=True, tag=10, array_like=True):
     """Everything that was asked of this file has been sent."""
+
+
+class Cut(Message, frozen=True, tag=16, array_like=True):
+    """Ask into which pieces the other side cuts its content of these ranges. Feature `PIECES`."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PATH)]
+    size: Size
+    root: Hash
+    ranges: Annotated[list[ChunkRange], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
+    """Ascending, disjoint ranges of at most MAX_CUT_CHUNKS chunks; each is cut by itself."""
+    scale: Annotated[int, msgspec.Meta(ge=MIN_SCALE, le=MAX_SCALE)]
+    """The power of two of the pieces' average size."""
+
+
+class Pieces(Message, frozen=True, tag=17, array_like=True):
+    """The next pieces of what was to be cut, in order."""
+
+    ids: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8 * MAX_PIECES_PAGE)]
+    """The xxh3_64 of each."""
+    lengths: Annotated[bytes, msgspec.Meta(min_length=4, max_length=4 * MAX_PIECES_PAGE)]
+    """The bytes of each, as u32."""
+
+
+class FetchParts(Message, frozen=True, tag=18, array_like=True):
+    """Ask for bytes of a file. Feature `PIECES`."""
+
+    path: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PATH)]
+    size: Size
+    root: Hash
+    parts: Annotated[list[Part], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
+    """Ascending, disjoint (offset, length), each within one chunk. The answer has one CHUNK for each chunk of them."""
+
+
+class Bundle(Message, frozen=True, tag=19, array_like=True):
+    """Several replies, and the bytes behind them, compressed together: `stored` bytes follow, a Zstandard frame of
+    `length` bytes. Feature `ZSTD`.
+    """
+
+    length: Annotated[int, msgspec.Meta(ge=1, le=MAX_BUNDLE)]
+    stored: Annotated[int, msgspec.Meta(ge=1, le=MAX_BUNDLE)]
 
 
 class AbortReason(enum.IntEnum):
@@ -264,8 +329,8 @@ class Unready(Message, frozen=True, tag=15, array_like=True):
 
 ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest
 ControlReply = Welcome | Digest | Listing | Changed | Hint | Unready
-DataRequest = Fetch
-DataReply = Leaves | Chunk | End | Abort
+DataRequest = Fetch | Cut | FetchParts
+DataReply = Leaves | Chunk | End | Abort | Pieces | Bundle
 
 _encoder = msgspec.msgpack.Encoder()
 _ARRAY_COUNT = {0xDC: 2, 0xDD: 4} | dict.fromkeys(range(0x91, 0xA0), 0)
