@@ -164,6 +164,7 @@ def test_published_numbers() -> None:
     assert (messages.PROTOCOL_VERSION, messages.FIRST_OPTIONAL_TAG, messages.LENGTH_SIZE) == (1, 128, 4)
     assert (MAX_FRAME, MAX_ITEMS, MAX_LEAVES_PAGE, MAX_CHUNK_INDEX) == (1 << 20, 4096, 16_384, 1 << 23)
     assert (MAX_PIECES_PAGE, MAX_CUT_CHUNKS, MIN_SCALE, MAX_SCALE, MAX_BUNDLE) == (8192, 4096, 12, 18, 2_162_688)
+    assert messages.FEATURES == ("pieces", "zstd")
     assert [int(code) for code in CloseCode] == [0, 1, 2, 3, 5, 6, 7, 9]
     assert [(int(code), code.name) for code in Encoding] == [(0, "RAW"), (1, "ZERO"), (2, "ZSTD")]
     assert [(int(code), code.name) for code in AbortReason] == [(1, "GONE"), (2, "CHANGED"), (3, "UNREADABLE")]

@@ -338,7 +338,7 @@ def test_where_nothing_can_be_cloned(monkeypatch: pytest.MonkeyPatch, code: int)
     def refuse(*_arguments: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(system.fcntl, "ioctl", refuse)
+    monkeypatch.setattr("fcntl.ioctl", refuse)
     assert not system.clone_range(3, 0, CHUNK_SIZE, 4, 0)
 
 

@@ -20,6 +20,7 @@ from leafsync.engine.core.messages import (
     ChangeRequest,
     Chunk,
     ControlReply,
+    Cut,
     DataReply,
     Decoder,
     Digest,
@@ -28,11 +29,13 @@ from leafsync.engine.core.messages import (
     End,
     Fetch,
     FetchItem,
+    FetchParts,
     Hello,
     Leaves,
     Listing,
     ListRequest,
     Message,
+    Pieces,
     Refusal,
     Welcome,
     control_replies,
@@ -42,7 +45,9 @@ from leafsync.engine.core.messages import (
     frame,
 )
 from leafsync.engine.core.names import join
+from leafsync.engine.core.pieces import encode_pieces, parts_by_chunk, stretches
 from leafsync.engine.core.status import PassSummary
+from leafsync.engine.disk.pieces import cut
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.endpoint import Endpoint, connect, listen
 from leafsync.engine.net.identity import Identity
@@ -66,6 +71,21 @@ HEAR_DEADLINE = 5.0
 def leaves_of(data: bytes) -> bytes:
     """Return the leaves of a file with this content."""
     return b"".join(leaf_hash(data[start : start + CHUNK_SIZE]) for start in range(0, len(data), CHUNK_SIZE))
+
+
+def pieces_of(data: bytes, request: Cut) -> list[tuple[int, int]]:
+    """Return the pieces (id, length) of what was asked for, as an honest device cuts it."""
+
+    def read(buffer: memoryview, offset: int) -> None:
+        buffer[:] = data[offset : offset + len(buffer)]
+
+    indexes = (index for first, count in request.ranges for index in range(first, first + count))
+    return [
+        piece
+        for start, length in stretches(indexes, len(data))
+        for block in cut(read, start, length, request.scale)
+        for piece in block
+    ]
 
 
 def root_of(data: bytes) -> bytes:
@@ -176,6 +196,8 @@ class HostileServer:
         self.digest: Answer[DigestRequest] = self.honest_digest
         self.list: Answer[ListRequest] = self.honest_list
         self.item: Answer[FetchItem] = self.honest_item
+        self.cut: Answer[Cut] = self.honest_cut
+        self.parts: Answer[FetchParts] = self.honest_parts
         self.change: Answer[ChangeRequest] = says(Changed([], True))
         self.asked: list[Message] = []
         """Every request so far, the items of FETCH one by one."""
@@ -247,6 +269,20 @@ class HostileServer:
                 start = index * CHUNK_SIZE
                 await talk.chunk(index, data[start : start + chunk_length(item.size, index)])
 
+    async def honest_cut(self, talk: Talk, request: Cut) -> None:
+        pieces = pieces_of(self.folder.contents[request.path], request)
+        await talk.say(Pieces(*encode_pieces(pieces)), End())
+
+    async def honest_parts(self, talk: Talk, request: FetchParts) -> None:
+        data = self.folder.contents[request.path]
+        for index, parts in parts_by_chunk(request.size, request.parts).items():
+            await talk.chunk(index, b"".join(data[offset : offset + length] for offset, length in parts))
+        await talk.say(End())
+
+    def offers(self, *features: str) -> None:
+        """Say in WELCOME that these features hold."""
+        self.hello = says(Welcome(1, list(features), "hostile", "test", "0" * 32, True))
+
     def chunks(self, answer: Answer[FetchItem]) -> None:
         """Replace the answer to items that ask for chunks; leaves alone are still sent honestly."""
 
@@ -288,9 +324,17 @@ class HostileServer:
     async def _data(self, talk: Talk) -> None:
         with contextlib.suppress(LeafSyncError):
             while (request := await talk.hear(data_requests, deadline=60)) is not None:
-                for item in request.items:
-                    self.asked.append(item)
-                    await self.item(talk, item)
+                match request:
+                    case Fetch():
+                        for item in request.items:
+                            self.asked.append(item)
+                            await self.item(talk, item)
+                    case Cut():
+                        self.asked.append(request)
+                        await self.cut(talk, request)
+                    case FetchParts():
+                        self.asked.append(request)
+                        await self.parts(talk, request)
             talk.stream.finish()
 
 
@@ -339,17 +383,17 @@ class HostileClient:
         """Open the next stream."""
         return Talk(self.connection, await self.connection.open_stream())
 
-    async def greeted(self) -> Talk:
+    async def greeted(self, *features: str) -> Talk:
         """Say HELLO as an honest client does, and return the control stream."""
         talk = await self.open()
-        await talk.say(Hello([1], [], "hostile", "test"))
+        await talk.say(Hello([1], list(features), "hostile", "test"))
         welcome = await talk.hear(control_replies)
         assert isinstance(welcome, Welcome)
         return talk
 
-    async def shown(self) -> Talk:
+    async def shown(self, *features: str) -> Talk:
         """As `greeted`, and ask for the digest, so that the folder is on offer."""
-        talk = await self.greeted()
+        talk = await self.greeted(*features)
         assert isinstance(await self.ask(talk, DigestRequest()), Digest)
         return talk
 
@@ -360,8 +404,12 @@ class HostileClient:
 
     async def fetch(self, *items: FetchItem) -> list[DataReply | bytes]:
         """Send a FETCH on a stream of its own and return all that came: replies, and the bytes behind chunks."""
+        return await self.request(Fetch(list(items)))
+
+    async def request(self, request: Message) -> list[DataReply | bytes]:
+        """Send any request on a stream of its own; as `fetch`."""
         talk = await self.open()
-        await talk.say(Fetch(list(items)))
+        await talk.say(request)
         talk.stream.finish()
         came: list[DataReply | bytes] = []
         while (reply := await talk.hear(data_replies)) is not None:
@@ -387,6 +435,7 @@ class HostileClient:
         while True:
             talk = Talk(self.connection, await self.connection.accept_stream())
             while (request := await talk.hear(data_requests)) is not None:
+                assert isinstance(request, Fetch)
                 for item in request.items:
                     if item.path in contents:
                         await talk.chunk(0, contents[item.path])

@@ -65,7 +65,7 @@ async def test_edits_and_deletes_travel_both_ways(pair: Pair) -> None:
     assert "common/1" in pair.server.trash(), "what was replaced is kept"
 
 
-async def test_an_edit_of_a_large_file_sends_one_chunk(pair: Pair) -> None:
+async def test_an_edit_of_a_large_file_sends_little(pair: Pair) -> None:
     data = bytearray(content(8 * CHUNK_SIZE))
     pair.client.write("big", bytes(data), mtime=OLD)
     server = await pair.server.serve()
@@ -74,8 +74,8 @@ async def test_an_edit_of_a_large_file_sends_one_chunk(pair: Pair) -> None:
     pair.client.write("big", bytes(data), mtime=OLD + 5)
     summary = await pair.client.sync(server)
     assert same(pair)
-    assert summary.totals.sent == CHUNK_SIZE
-    assert summary.totals.wire_out < 1.2 * CHUNK_SIZE
+    assert 0 < summary.totals.sent < CHUNK_SIZE // 32
+    assert summary.totals.wire_out < CHUNK_SIZE // 16
 
 
 async def test_a_conflict_keeps_both_versions_on_both_sides(pair: Pair) -> None:

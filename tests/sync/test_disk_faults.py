@@ -14,6 +14,7 @@ from leafsync.engine.core.events import PeerLeft
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import AbortReason
 from leafsync.engine.disk import staged as staged_file
+from leafsync.engine.disk.buffers import read_chunk
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.sync import committer, sender
@@ -234,7 +235,6 @@ async def test_a_bad_sector_in_the_old_version(pair: Pair, monkeypatch: pytest.M
     await pair.client.pull(server)
     pair.server.write("big", BIG[:-4] + b"edit", mtime=OLD + 5)
     inode = (pair.client.folder / "big").stat().st_ino
-    read_chunk = staged_file.read_chunk
 
     def failing(descriptor: int, length: int, offset: int) -> memoryview:
         if offset == CHUNK_SIZE and os.fstat(descriptor).st_ino == inode:

@@ -69,7 +69,7 @@ async def passes(device: Device, count: int) -> list[PassSummary]:
     return device.passes()
 
 
-async def test_an_edit_moves_one_chunk(pair: Pair) -> None:
+async def test_an_edit_moves_a_piece_of_a_chunk(pair: Pair) -> None:
     size = 8 * CHUNK_SIZE
     pair.server.write("big", content(size), mtime=OLD)
     server = await pair.server.serve()
@@ -79,9 +79,9 @@ async def test_an_edit_moves_one_chunk(pair: Pair) -> None:
     pair.server.write("big", bytes(edited), mtime=OLD + 5)
     summary = await pair.client.pull(server)
     assert pair.client.tree() == pair.server.tree()
-    assert summary.totals.fetched == CHUNK_SIZE
-    assert summary.totals.reused == size - CHUNK_SIZE
-    assert summary.totals.wire_in < 1.2 * CHUNK_SIZE
+    assert 0 < summary.totals.fetched < CHUNK_SIZE // 32
+    assert summary.totals.reused == size - summary.totals.fetched
+    assert summary.totals.wire_in < CHUNK_SIZE // 16
     assert pair.client.trash() == {"big"}, "what was replaced is kept"
 
 

@@ -23,7 +23,7 @@ PIECES = "pieces"
 ZSTD = "zstd"
 """The feature of `Encoding.ZSTD` and BUNDLE: content travels compressed where that pays."""
 
-FEATURES: tuple[str, ...] = ()
+FEATURES: tuple[str, ...] = (PIECES, ZSTD)
 """Named optional abilities of this version; what both sides name is used."""
 
 MAX_FRAME = 1 << 20

@@ -47,6 +47,8 @@ class Means:
     """What the other device is called, for the history."""
     streams: int = DEFAULT_STREAMS
     rate_mbps: float | None = None
+    features: frozenset[str] = frozenset()
+    """What both sides can do beyond the first version of the protocol."""
 
 
 class Application:
@@ -94,7 +96,7 @@ class Application:
         connection = means.connection
         throttle = Throttle(means.rate_mbps, lambda: connection.bytes_received)
         committer = Committer(means.share, self._mark, self._trash, means.progress)
-        receiver = Receiver(connection, means.share, means.local, committer, means.progress, throttle)
+        receiver = Receiver(connection, means.share, means.local, committer, means.progress, throttle, means.features)
         try:
             await receiver.fetch(fetches, means.streams)
         finally:

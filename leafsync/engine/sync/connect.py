@@ -53,6 +53,8 @@ class Client:
         """Talk over `connection` as `device_name`."""
         self.welcome: Welcome
         """What the other side said of itself, after `greet`."""
+        self.features: frozenset[str] = frozenset()
+        """What both sides can do beyond the first version of the protocol, after `greet`."""
         self.round_trips = 0
         self.hinted = False
         """Whether the other side's folder has changed since its last digest."""
@@ -83,6 +85,7 @@ class Client:
                 ours=f"version {PROTOCOL_VERSION}",
             )
         self.welcome = welcome
+        self.features = frozenset(FEATURES).intersection(welcome.features)
 
     async def _reply(self, deadline: float | None) -> ControlReply | None:
         """Return the next answer; hints may come before it."""
@@ -195,7 +198,7 @@ class Client:
         async with task_group() as tasks:
             while True:
                 stream = await self._connection.accept_stream()
-                sender = Sender(self._connection, stream, self._throttle, progress)
+                sender = Sender(self._connection, stream, self._throttle, progress, self.features)
                 tasks.create_task(_serve(sender, offer))
 
     async def _refusals(self) -> list[Refusal]:

@@ -9,11 +9,14 @@ from functools import partial
 from leafsync.engine.core.bitmap import ranges
 from leafsync.engine.core.index import Index, Kind
 from leafsync.engine.core.merkle import chunk_length, chunk_sources, leaf_at, zero_leaf
-from leafsync.engine.core.messages import MAX_ITEMS, ChunkRange
+from leafsync.engine.core.messages import MAX_ITEMS, ChunkRange, Cut, FetchParts
 from leafsync.engine.core.steps import Fetch
 from leafsync.engine.disk.reuse import find_chunks
 from leafsync.engine.disk.staging import ChunkMismatch, StagedFile
+from leafsync.engine.sync.delta import Delta
+from leafsync.engine.sync.packing import Packed, PackingMalformed
 from leafsync.engine.sync.progress import Progress
+from leafsync.engine.sync.replies import Content
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
 from leafsync.errors import DiskFailed, DiskFull, LeafSyncError
@@ -28,13 +31,18 @@ COPY_BATCH = 32
 class LargeFile:
     """One staged file, filled from here and from the wire."""
 
-    def __init__(self, fetch: Fetch, share: Share, local: Index, progress: Progress) -> None:
-        """Nothing is opened before `prepare`; `local` is the index that the plan was made from."""
+    def __init__(self, fetch: Fetch, share: Share, local: Index, progress: Progress, *, pieces: bool = False) -> None:
+        """Nothing is opened before `prepare`; `local` is the index that the plan was made from. With `pieces` the
+        other side can be asked for less than chunks.
+        """
         self._fetch = fetch
         self._share = share
         self._local = local
         self._progress = progress
+        self._pieces = pieces
         self._leaves = b""
+        self._old_leaves = b""
+        self._delta: Delta | None = None
         self._staged: StagedFile | None = None
         self._writing: deque[asyncio.Task[bool]] = deque()
         self._mismatched = False
@@ -56,6 +64,9 @@ class LargeFile:
         self._count(await run(self._fill_holes, self._staged))
         await self._copy_old_version(self._staged)
         await self._copy_known_chunks(self._staged)
+        if self._pieces and self._old_leaves:
+            missing = ranges(self._staged.bitmap.missing())
+            self._delta = await Delta.begin(self._fetch, self._share, self._old_leaves, leaves, missing)
 
     def _count(self, size: int) -> None:
         if size:
@@ -76,14 +87,14 @@ class LargeFile:
             return
         run = self._share.workers.run
         try:
-            old_leaves = await run(self._old_leaves)
+            self._old_leaves = await run(self._hash_old_version)
             descriptor = await self._share.workers.obtain(
                 lambda: self._share.folder.open_file(self._fetch.path), os.close
             )
         except (OSError, LeafSyncError):
             return  # what cannot be taken from here is fetched
         try:
-            sources = chunk_sources(old_leaves, self._leaves)
+            sources = chunk_sources(self._old_leaves, self._leaves)
             useful = {index: sources[index] for index in staged.bitmap.missing() if index in sources}
             await self._copy_all(staged, descriptor, useful)
         finally:
@@ -120,7 +131,7 @@ class LargeFile:
         copied = await self._share.workers.run(staged.copy_chunks, descriptor, sources, self._leaves)
         self._count(sum(chunk_length(self._fetch.entry.size, index) for index in copied))
 
-    def _old_leaves(self) -> bytes:
+    def _hash_old_version(self) -> bytes:
         """Return the leaves of the version that is here (blocking)."""
         mark = self._local.state(self._fetch.path)
         known = self._share.store.leaves(mark) if mark is not None else None
@@ -130,8 +141,42 @@ class LargeFile:
         """Return the ranges that are still missing, at most as many as one request may name."""
         return ranges(self._open_file().bitmap.missing())[:MAX_ITEMS]
 
-    async def write(self, index: int, data: bytes | bytearray | None) -> None:
-        """Verify and write chunk `index` in the background; `data` None is a hole. Waits when several are under way.
+    async def finer(self) -> tuple[Cut | FetchParts, int] | None:
+        """Return what to ask for before whole chunks are, and about how many bytes the answer has; None when nothing
+        is: then the old version is of no more use.
+        """
+        if self._delta is None:
+            return None
+        request = self._delta.next()
+        if request is None:
+            await self._end_delta()
+        return request
+
+    @property
+    def delta(self) -> Delta:
+        """The pieces that are being asked for."""
+        if self._delta is None:
+            raise RuntimeError("no pieces were asked for")
+        return self._delta
+
+    async def _end_delta(self) -> None:
+        delta, self._delta = self._delta, None
+        if delta is not None:
+            await delta.close()
+
+    async def take_pieces(self) -> None:
+        """Take from the old version which chunks it has in full, now that all pieces are known. Raises as `prepare`."""
+        staged, batches = self._open_file(), await self.delta.plan()
+        async with task_group() as filling:
+            for batch in batches:
+                filling.create_task(self._fill(staged, batch))
+
+    async def _fill(self, staged: StagedFile, batch: list[int]) -> None:
+        filled = await self._share.workers.run(self.delta.fill, staged, batch, self._leaves)
+        self._count(sum(chunk_length(self._fetch.entry.size, index) for index in filled))
+
+    async def write(self, index: int, content: Content) -> None:
+        """Verify and write chunk `index`, or what came of it, in the background. Waits when several are under way.
 
         After a `failure` it is dropped: the rest of the answer has to be read all the same. Raises DiskFull of an
         earlier write.
@@ -139,21 +184,31 @@ class LargeFile:
         while len(self._writing) >= WRITES_AT_ONCE:
             await self._settle_one()
         if self.failure is None:
-            self._writing.append(asyncio.create_task(self._write(self._open_file(), index, data)))
+            self._writing.append(asyncio.create_task(self._write(self._open_file(), index, content)))
 
-    async def _write(self, staged: StagedFile, index: int, data: bytes | bytearray | None) -> bool:
+    async def _write(self, staged: StagedFile, index: int, content: Content) -> bool:
+        try:
+            await self._share.workers.run(self._put, staged, index, content)
+        except (ChunkMismatch, PackingMalformed):
+            return False
         length = chunk_length(self._fetch.entry.size, index)
-        if data is None:
-            if leaf_at(self._leaves, index) != zero_leaf(length):
-                return False
-            await self._share.workers.run(staged.write_hole, index, self._leaves)
-        else:
-            try:
-                await self._share.workers.run(staged.write_chunk, index, data, self._leaves)
-            except ChunkMismatch:
-                return False
-        self._progress.add(self._fetch.path, length, fetched=True)
+        fetched = length if self._delta is None else self._delta.fetched(index)
+        self._progress.add(self._fetch.path, fetched, fetched=True)
+        self._count(length - fetched)
         return True
+
+    def _put(self, staged: StagedFile, index: int, content: Content) -> None:
+        """Write what came of chunk `index` (blocking)."""
+        delta = self._delta
+        if isinstance(content, Packed):
+            content = content.unpack()
+        if delta is not None:
+            came = bytes(delta.fetched(index)) if content is None else content
+            staged.write_chunk(index, delta.assemble(index, came) or b"", self._leaves)
+        elif content is None:
+            staged.write_hole(index, self._leaves)
+        else:
+            staged.write_chunk(index, content, self._leaves)
 
     async def _settle_one(self) -> None:
         try:
@@ -176,6 +231,7 @@ class LargeFile:
         """Close the staging file; what is verified stays there for the next time."""
         await asyncio.gather(*self._writing, return_exceptions=True)
         self._writing.clear()
+        await self._end_delta()
         if self._staged is not None:
             staged, self._staged = self._staged, None
             await self._share.workers.run(staged.close)

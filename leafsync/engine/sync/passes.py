@@ -257,7 +257,16 @@ class Passes:
     ) -> tuple[Application, Outcome]:
         """Change this side, look at it again if it was changed, and have the other side changed."""
         share, options = self._share, self._options
-        means = Means(self._connection, share, sides.local, progress, self._there, options.streams, options.rate_mbps)
+        means = Means(
+            self._connection,
+            share,
+            sides.local,
+            progress,
+            self._there,
+            options.streams,
+            options.rate_mbps,
+            self._client.features,
+        )
         application = Application(means, now=now)
         local = sides.local
         if not plan.local.empty:

@@ -7,10 +7,10 @@ here already (staged by an earlier run, in the old version, holes) is taken from
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from leafsync.engine.core.index import Entry, Index, Problem
+from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.merkle import (
     CHUNK_SIZE,
     EMPTY_ROOT,
@@ -22,25 +22,32 @@ from leafsync.engine.core.merkle import (
     zero_leaf,
 )
 from leafsync.engine.core.messages import (
+    PIECES,
     Abort,
     AbortReason,
     Chunk,
     CloseCode,
+    Cut,
     DataReply,
-    Encoding,
+    DataRequest,
     End,
     Fetch as FetchMessage,
     FetchItem,
+    FetchParts,
     Leaves,
-    data_replies,
+    Pieces,
+    frame,
 )
+from leafsync.engine.core.pieces import MIN_WANTED, PiecesMalformed, parts_by_chunk
 from leafsync.engine.core.steps import Fetch
 from leafsync.engine.disk.reuse import find_files
 from leafsync.engine.net.connection import Connection
-from leafsync.engine.sync.channel import REPLY_DEADLINE, SLICE, Channel, Throttle, patiently, violated
+from leafsync.engine.sync.channel import REPLY_DEADLINE, Throttle, violated
 from leafsync.engine.sync.committer import Committer
 from leafsync.engine.sync.large import LargeFile
+from leafsync.engine.sync.packing import Packed, PackingMalformed
 from leafsync.engine.sync.progress import Progress
+from leafsync.engine.sync.replies import Content, Replies
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
 from leafsync.errors import DiskFailed, DiskFull, LeafSyncError, RootMismatch
@@ -63,10 +70,10 @@ ABORTED = {
 
 @dataclass(slots=True)
 class _Asked:
-    """One item of a FETCH whose answer has not come yet."""
+    """One request, or one item of a FETCH, whose answer has not come yet."""
 
     fetch: Fetch
-    item: FetchItem
+    item: FetchItem | Cut | FetchParts
     size: int
     """Bytes that the answer will have, roughly."""
     large: LargeFile | None = None
@@ -85,8 +92,11 @@ class Receiver:
         committer: Committer,
         progress: Progress,
         throttle: Throttle,
+        features: Collection[str] = (),
     ) -> None:
-        """Fetch into `share`, whose index was `local`, and hand finished files to `committer`."""
+        """Fetch into `share`, whose index was `local`, and hand finished files to `committer`; `features` are those
+        of both sides.
+        """
         self.problems: list[Problem] = []
         self.queue: deque[Fetch] = deque()
         self.connection = connection
@@ -95,6 +105,7 @@ class Receiver:
         self.committer = committer
         self.progress = progress
         self.throttle = throttle
+        self.features = features
 
     async def fetch(self, fetches: Sequence[Fetch], streams: int) -> None:
         """Bring all of `fetches` here over at most `streams` streams.
@@ -139,14 +150,14 @@ class _Worker:
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._connection = receiver.connection
-        self._throttle = receiver.throttle
         self._asked: deque[_Asked] = deque()
         self._outstanding = 0
 
     async def run(self) -> None:
         stream = await self._connection.open_stream()
         self._stream = stream
-        self._channel: Channel[DataReply] = Channel(self._connection, stream, data_replies)
+        receiver = self._receiver
+        self._replies = Replies(self._connection, stream, receiver.throttle, receiver.share.workers, receiver.features)
         try:
             await self._top_up()
             while self._asked:
@@ -174,31 +185,39 @@ class _Worker:
 
     async def _send(self, asked: list[_Asked]) -> None:
         self._asked.extend(asked)
-        await self._channel.send(FetchMessage([each.item for each in asked]))
+        items = [each.item for each in asked if isinstance(each.item, FetchItem)]
+        others: list[DataRequest] = [each.item for each in asked if not isinstance(each.item, FetchItem)]
+        for request in [FetchMessage(items), *others] if items else others:
+            await self._stream.write(frame(request))
 
     def _first_request(self, fetch: Fetch) -> _Asked:
         entry = fetch.entry
         chunks = chunk_count(entry.size)
-        if chunks == 1:
+        pieces = PIECES in self._receiver.features
+        if chunks == 1 and not (pieces and _may_share(fetch)):
             return _Asked(fetch, FetchItem(_source(fetch), entry.size, entry.hash, [(0, 1)]), entry.size)
         item = FetchItem(_source(fetch), entry.size, entry.hash, [], leaves=True)
-        large = LargeFile(fetch, self._receiver.share, self._receiver.local, self._receiver.progress)
+        large = LargeFile(fetch, self._receiver.share, self._receiver.local, self._receiver.progress, pieces=pieces)
         return _Asked(fetch, item, chunks * HASH_SIZE, large)
 
     async def _receive(self, asked: _Asked) -> None:
         self._receiver.progress.start(asked.fetch.path, asked.fetch.entry.size)
         if asked.large is None:
             await self._receive_small(asked)
+        elif isinstance(asked.item, Cut):
+            await self._receive_pieces(asked, asked.large)
+        elif isinstance(asked.item, FetchParts):
+            await self._receive_parts(asked, asked.large, asked.item)
         elif asked.item.leaves:
             await self._receive_leaves(asked, asked.large)
         else:
-            await self._receive_chunks(asked, asked.large)
+            await self._receive_chunks(asked, asked.large, asked.item)
 
     async def _receive_small(self, asked: _Asked) -> None:
         fetch, size = asked.fetch, asked.item.size
         reply = await self._reply()
         if isinstance(reply, Chunk):
-            data = await self._content(reply, 0, size)
+            data = await self._small_content(reply, size)
             leaf = zero_leaf(size) if data is None else leaf_hash(data)
             end = await self._reply()
             if isinstance(end, End):
@@ -243,7 +262,10 @@ class _Worker:
                 await self._next_part(asked, large)
 
     async def _next_part(self, asked: _Asked, large: LargeFile) -> None:
-        """Ask for the chunks that are still missing, or hand the file over when none is."""
+        """Ask for what is still missing, pieces before chunks, or hand the file over when nothing is."""
+        if (finer := await large.finer()) is not None:
+            await self._ask_more(_Asked(asked.fetch, *finer, large, asked.again))
+            return
         wanted = large.wanted()
         if not wanted:
             await self._receiver.committer.add_large(asked.fetch, large.take())
@@ -253,21 +275,13 @@ class _Worker:
         item = FetchItem(_source(asked.fetch), entry.size, entry.hash, wanted)
         await self._ask_more(_Asked(asked.fetch, item, size, large, asked.again))
 
-    async def _receive_chunks(self, asked: _Asked, large: LargeFile) -> None:
-        size = asked.item.size
-        for first, count in asked.item.ranges:
-            for index in range(first, first + count):
-                reply = await self._reply()
-                if not isinstance(reply, Chunk):
-                    await large.close()
-                    self._aborted(asked.fetch, reply)
-                    return
-                length = chunk_length(size, index)
-                await large.write(index, await self._content(reply, index, length))
-        reply = await self._reply()
-        if not isinstance(reply, End):
-            await large.close()
-            self._aborted(asked.fetch, reply)
+    async def _receive_chunks(self, asked: _Asked, large: LargeFile, item: FetchItem) -> None:
+        expected = (
+            (index, chunk_length(item.size, index))
+            for first, count in item.ranges
+            for index in range(first, first + count)
+        )
+        if not await self._receive_each(asked, large, expected):
             return
         matched = await large.settle()
         if large.failure is not None:
@@ -279,6 +293,57 @@ class _Worker:
         else:
             await self._next_part(replace(asked, again=True), large)
 
+    async def _receive_pieces(self, asked: _Asked, large: LargeFile) -> None:
+        try:
+            while isinstance(reply := await self._reply(), Pieces):
+                large.delta.add(reply)
+        except PiecesMalformed as error:
+            raise violated(self._connection, f"it sent {error}") from error
+        if not isinstance(reply, End):
+            await large.close()
+            self._aborted(asked.fetch, reply)
+            return
+        if not large.delta.complete:
+            raise violated(self._connection, "it sent fewer pieces than it was asked for")
+        try:
+            await large.take_pieces()
+        except DiskFailed as error:
+            await self._disk_failed(asked.fetch, large, error)
+        else:
+            await self._next_part(asked, large)
+
+    async def _receive_parts(self, asked: _Asked, large: LargeFile, item: FetchParts) -> None:
+        """Take the missing parts of chunks. One that does not match then is nobody's fault: names of pieces are no
+        proof, and the old version may have changed. It stays missing, and is asked for as a whole.
+        """
+        expected = (
+            (index, sum(length for _offset, length in parts))
+            for index, parts in parts_by_chunk(item.size, item.parts).items()
+        )
+        if not await self._receive_each(asked, large, expected):
+            return
+        await large.settle()
+        if large.failure is not None:
+            await self._disk_failed(asked.fetch, large, large.failure)
+        else:
+            await self._next_part(asked, large)
+
+    async def _receive_each(self, asked: _Asked, large: LargeFile, expected: Iterable[tuple[int, int]]) -> bool:
+        """Have each expected chunk (index, length) written as it comes; return whether all came."""
+        for index, length in expected:
+            reply = await self._reply()
+            if not isinstance(reply, Chunk):
+                await large.close()
+                self._aborted(asked.fetch, reply)
+                return False
+            await large.write(index, await self._content(reply, index, length))
+        reply = await self._reply()
+        if not isinstance(reply, End):
+            await large.close()
+            self._aborted(asked.fetch, reply)
+            return False
+        return True
+
     async def _disk_failed(self, fetch: Fetch, large: LargeFile, error: DiskFailed) -> None:
         """Give up one file because of the disk; a full one is not the trouble of one file alone."""
         if isinstance(error, DiskFull):
@@ -286,29 +351,24 @@ class _Worker:
         await large.close()
         self._receiver.failed(fetch, str(error))
 
-    async def _content(self, chunk: Chunk, index: int, length: int) -> bytes | bytearray | None:
-        """Return the bytes of the chunk that has to come now, None for a hole."""
+    async def _content(self, chunk: Chunk, index: int, length: int) -> Content:
+        """Return the bytes of the chunk that has to come now."""
         if (chunk.index, chunk.length) != (index, length):
             raise violated(self._connection, "it sent a chunk that was not asked for")
-        if chunk.encoding is Encoding.ZERO:
-            return None
-        if not self._throttle.active:
-            return await self._read(length)
-        data = bytearray()
-        while len(data) < length:
-            part = min(SLICE, length - len(data))
-            data += await self._read(part)
-            await self._throttle.wait()
-        return data
+        return await self._replies.content(chunk, REPLY_DEADLINE)
 
-    async def _read(self, length: int) -> bytes:
-        return await patiently(self._connection, lambda: self._stream.read_exactly(length, deadline=REPLY_DEADLINE))
+    async def _small_content(self, chunk: Chunk, size: int) -> bytes | bytearray | None:
+        """Return the bytes of a file of one chunk; what cannot be unpacked is as wrong as other bytes would be."""
+        content = await self._content(chunk, 0, size)
+        if not isinstance(content, Packed):
+            return content
+        try:
+            return await self._receiver.share.workers.run(content.unpack)
+        except PackingMalformed:
+            return b""
 
     async def _reply(self) -> DataReply:
-        reply = await patiently(self._connection, lambda: self._channel.receive(deadline=REPLY_DEADLINE))
-        if reply is None:
-            raise violated(self._connection, "it ended a stream before its answer was complete")
-        return reply
+        return await self._replies.next(REPLY_DEADLINE)
 
     def _aborted(self, fetch: Fetch, reply: DataReply) -> None:
         if not isinstance(reply, Abort):
@@ -319,6 +379,12 @@ class _Worker:
 def _source(fetch: Fetch) -> str:
     """Return where the content is on the other side."""
     return fetch.source or fetch.path
+
+
+def _may_share(fetch: Fetch) -> bool:
+    """Whether a file of one chunk may be worth the pieces of its old version."""
+    local = fetch.local
+    return local is not None and local.kind is Kind.FILE and min(local.size, fetch.entry.size) >= MIN_WANTED
 
 
 def _read_small(share: Share, path: str, entry: Entry) -> bytes | None:

@@ -4,29 +4,45 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from leafsync.engine.core.index import Index, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE, chunk_count, chunk_length, file_root
 from leafsync.engine.core.messages import (
+    LENGTH_SIZE,
+    MAX_CUT_CHUNKS,
     MAX_LEAVES_PAGE,
+    MAX_PIECES_PAGE,
+    PIECES,
+    ZSTD,
     Abort,
     AbortReason,
+    Bundle,
     Chunk,
+    ChunkRange,
     CloseCode,
+    Cut,
+    DataRequest,
     Encoding,
     End,
     Fetch,
     FetchItem,
+    FetchParts,
     Leaves,
+    Part,
+    Pieces,
     data_requests,
     frame,
 )
+from leafsync.engine.core.pieces import PiecesMalformed, encode_pieces, parts_by_chunk, stretches
 from leafsync.engine.disk.folder import state_mark
+from leafsync.engine.disk.pieces import cut
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.streams import Stream
 from leafsync.engine.sync.channel import SLICE, Channel, Throttle, violated
+from leafsync.engine.sync.packing import pack
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.errors import LeafSyncError
@@ -48,6 +64,12 @@ ABORTED_HERE = {
 
 _ZEROS = bytes(CHUNK_SIZE)
 
+Reading = tuple[int, Callable[[], bytes], int]
+"""A chunk: its number, what reads what is to be sent of it (blocking), and how many bytes that has."""
+
+Wanted = FetchItem | Cut | FetchParts
+"""What asks for something of one file."""
+
 
 class Unavailable(Exception):
     """The content cannot be sent as asked."""
@@ -64,7 +86,7 @@ class Offer:
     share: Share
     index: Index
 
-    def open(self, item: FetchItem) -> "Source":
+    def open(self, item: Wanted) -> "Source":
         """Open the content of `item` (blocking).
 
         Raises Unavailable when it is not on offer (any more); a path that was never listed and one that is gone get
@@ -88,7 +110,7 @@ class Offer:
 class Source:
     """An open file whose content is what was hashed; every read proves it again (fault case 32)."""
 
-    def __init__(self, descriptor: int, item: FetchItem, mark: int) -> None:
+    def __init__(self, descriptor: int, item: Wanted, mark: int) -> None:
         """Take over `descriptor`; `mark` is what stat said when the file was hashed."""
         self._descriptor = descriptor
         self._item = item
@@ -111,6 +133,24 @@ class Source:
             raise Unavailable(AbortReason.CHANGED)
         return data
 
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill `buffer` with what is at `offset` (blocking). Raises as `read`."""
+        with self._lock:
+            if self._closed:
+                raise Unavailable(AbortReason.GONE)
+            try:
+                count = os.preadv(self._descriptor, [buffer], offset)
+                mark = state_mark(os.fstat(self._descriptor))
+            except OSError as error:
+                raise Unavailable(AbortReason.UNREADABLE) from error
+        if mark != self._mark or count != len(buffer):
+            raise Unavailable(AbortReason.CHANGED)
+
+    def read_parts(self, index: int, parts: Sequence[Part]) -> bytes:
+        """Return these parts of chunk `index`, one behind the other (blocking). Raises as `read`."""
+        chunk, start = memoryview(self.read(index)), index * CHUNK_SIZE
+        return b"".join(chunk[offset - start : offset - start + length] for offset, length in parts)
+
     def leaves(self, share: Share) -> bytes:
         """Return the file's leaves (blocking), from the records or by hashing it again."""
         known = share.store.leaves(self._mark)
@@ -131,9 +171,18 @@ class Source:
 class Sender:
     """Sends what is asked for on one stream, in the order asked."""
 
-    def __init__(self, connection: Connection, stream: Stream, throttle: Throttle, progress: Progress) -> None:
-        """Answer on `stream`; `progress` counts what is sent."""
+    def __init__(
+        self,
+        connection: Connection,
+        stream: Stream,
+        throttle: Throttle,
+        progress: Progress,
+        features: Collection[str] = (),
+    ) -> None:
+        """Answer on `stream`; `progress` counts what is sent, `features` are those of both sides."""
         self._progress = progress
+        self._features = features
+        self._packs = ZSTD in features
         self._channel = Channel(connection, stream, data_requests)
         self._connection = connection
         self._stream = stream
@@ -141,8 +190,8 @@ class Sender:
 
     async def run(self, offer: Callable[[], Offer]) -> None:
         """Answer until the other side finishes the stream. `offer` returns what is on offer at that time."""
-        while (fetch := await self._channel.receive()) is not None:
-            await self._answer(offer(), fetch)
+        while (request := await self._channel.receive()) is not None:
+            await self._answer(offer(), request)
         self._stream.finish()
 
     def give_up(self) -> None:
@@ -150,10 +199,19 @@ class Sender:
         self._stream.reset(CloseCode.DONE)
         self._stream.stop(CloseCode.DONE)
 
-    async def _answer(self, offer: Offer, fetch: Fetch) -> None:
+    async def _answer(self, offer: Offer, request: DataRequest) -> None:
+        match request:
+            case Fetch():
+                await self._answer_items(offer, request)
+            case Cut():
+                await self._answer_cut(offer, request)
+            case FetchParts():
+                await self._answer_parts(offer, request)
+
+    async def _answer_items(self, offer: Offer, fetch: Fetch) -> None:
         small: list[FetchItem] = []
         for item in fetch.items:
-            self._check(item)
+            self._check(item.ranges, item.size)
             if _is_small(item):
                 small.append(item)
                 continue
@@ -162,38 +220,70 @@ class Sender:
             await self._send_large(offer, item)
         await self._send_small(offer, small)
 
-    def _check(self, item: FetchItem) -> None:
+    def _check(self, wanted: Sequence[ChunkRange], size: int) -> None:
         """Refuse ranges that are out of order or outside of the file (fault case 38)."""
         end = 0
-        for first, count in item.ranges:
-            if first < end or first + count > chunk_count(item.size):
+        for first, count in wanted:
+            if first < end or first + count > chunk_count(size):
                 raise violated(self._connection, "it asked for chunks that are not there")
             end = first + count
 
+    async def _answer_cut(self, offer: Offer, request: Cut) -> None:
+        self._check_feature(PIECES)
+        self._check(request.ranges, request.size)
+        if sum(count for _first, count in request.ranges) > MAX_CUT_CHUNKS:
+            raise violated(self._connection, "it asked for more pieces than one answer has")
+        await self._send_of(offer, request, partial(self._send_pieces, offer.share, request))
+
+    async def _answer_parts(self, offer: Offer, request: FetchParts) -> None:
+        self._check_feature(PIECES)
+        try:
+            parts = parts_by_chunk(request.size, request.parts)
+        except PiecesMalformed as error:
+            raise violated(self._connection, f"it asked for {error}") from error
+        await self._send_of(offer, request, partial(self._send_parts, offer.share, request, parts), moves=True)
+
+    def _check_feature(self, feature: str) -> None:
+        if feature not in self._features:
+            raise violated(self._connection, "it asked for what was not agreed on")
+
     async def _send_small(self, offer: Offer, items: Sequence[FetchItem]) -> None:
         for batch in _batches(items):
-            answers, refusals = await offer.share.workers.run(_small_answers, offer, batch)
+            answers, refusals = await offer.share.workers.run(_small_answers, offer, batch, self._packs)
             await self._write(answers)
             for item, refusal in zip(batch, refusals, strict=True):
                 self._progress.send(item.path, item.size, 0 if refusal else item.size)
                 self._progress.finish_sending(item.path, refusal)
 
     async def _send_large(self, offer: Offer, item: FetchItem) -> None:
-        run = offer.share.workers.run
+        async def send(source: Source) -> None:
+            if item.leaves:
+                await self._send_leaves(await offer.share.workers.run(source.leaves, offer.share))
+            indexes = (index for first, count in item.ranges for index in range(first, first + count))
+            await self._send_chunks(
+                offer.share,
+                item,
+                ((index, partial(source.read, index), chunk_length(item.size, index)) for index in indexes),
+            )
+
+        await self._send_of(offer, item, send, moves=bool(item.ranges))
+
+    async def _send_of(
+        self, offer: Offer, item: Wanted, send: Callable[[Source], Awaitable[None]], *, moves: bool = False
+    ) -> None:
+        """Open the content of `item`, `send` of it, and say how it ended; `moves` says whether that is content."""
         try:
             source = await offer.share.workers.obtain(lambda: offer.open(item), Source.close)
             try:
-                if item.leaves:
-                    await self._send_leaves(await run(source.leaves, offer.share))
-                await self._send_chunks(offer.share, item, source)
+                await send(source)
             finally:
-                await run(source.close)
+                await offer.share.workers.run(source.close)
         except Unavailable as unavailable:
             await self._write(frame(Abort(unavailable.reason)))
             self._progress.finish_sending(item.path, ABORTED_HERE[unavailable.reason])
         else:
             await self._write(frame(End()))
-            if item.ranges:
+            if moves:
                 self._progress.finish_sending(item.path)
 
     async def _send_leaves(self, leaves: bytes) -> None:
@@ -201,20 +291,42 @@ class Sender:
         for start in range(0, len(leaves), page):
             await self._write(frame(Leaves(leaves[start : start + page])))
 
-    async def _send_chunks(self, share: Share, item: FetchItem, source: Source) -> None:
-        wanted = (index for first, count in item.ranges for index in range(first, first + count))
+    async def _send_pieces(self, share: Share, request: Cut, source: Source) -> None:
+        """Cut what was asked for, a block at a time off the loop, and send what came of it meanwhile."""
+        indexes = (index for first, count in request.ranges for index in range(first, first + count))
+        for start, length in stretches(indexes, request.size):
+            cutting = cut(source.read_into, start, length, request.scale)
+            while pieces := await share.workers.run(_next_pieces, cutting):
+                for page in range(0, len(pieces), MAX_PIECES_PAGE):
+                    await self._write(frame(Pieces(*encode_pieces(pieces[page : page + MAX_PIECES_PAGE]))))
+
+    async def _send_parts(
+        self, share: Share, request: FetchParts, parts: dict[int, list[Part]], source: Source
+    ) -> None:
+        await self._send_chunks(
+            share,
+            request,
+            (
+                (index, partial(source.read_parts, index, wanted), sum(length for _offset, length in wanted))
+                for index, wanted in parts.items()
+            ),
+        )
+
+    async def _send_chunks(self, share: Share, item: Wanted, chunks: Iterator[Reading]) -> None:
         reading: deque[tuple[int, asyncio.Task[bytes]]] = deque()
         try:
             while True:
-                while len(reading) < READ_AHEAD and (index := next(wanted, None)) is not None:
-                    reading.append((index, asyncio.create_task(share.workers.run(source.read, index))))
+                while len(reading) < READ_AHEAD and (chunk := next(chunks, None)) is not None:
+                    index, read, length = chunk
+                    task = asyncio.create_task(share.workers.run(_read_chunk, index, read, self._packs))
+                    reading.append((length, task))
                 if not reading:
                     return
-                index, task = reading.popleft()
-                await self._write(_chunk(index, await task))
-                self._progress.send(item.path, item.size, chunk_length(item.size, index))
+                length, task = reading.popleft()
+                await self._write(await task)
+                self._progress.send(item.path, item.size, length)
         finally:
-            await asyncio.gather(*(task for _index, task in reading), return_exceptions=True)
+            await asyncio.gather(*(task for _length, task in reading), return_exceptions=True)
 
     async def _write(self, data: bytes | bytearray) -> None:
         if not self._throttle.active:
@@ -243,9 +355,9 @@ def _batches(items: Sequence[FetchItem]) -> Iterator[list[FetchItem]]:
         yield batch
 
 
-def _small_answers(offer: Offer, items: Sequence[FetchItem]) -> tuple[bytes, list[str]]:
+def _small_answers(offer: Offer, items: Sequence[FetchItem], packs: bool) -> tuple[bytes, list[str]]:
     """Return the whole answer to several files of at most one chunk, and for each why it was refused, "" if it was not
-    (blocking).
+    (blocking). Files like each other are packed together: each alone would hardly become smaller.
     """
     answers, refusals = [], []
     for item in items:
@@ -260,7 +372,23 @@ def _small_answers(offer: Offer, items: Sequence[FetchItem]) -> tuple[bytes, lis
         except Unavailable as unavailable:
             answers.append(frame(Abort(unavailable.reason)))
             refusals.append(ABORTED_HERE[unavailable.reason])
-    return b"".join(answers), refusals
+    answer = b"".join(answers)
+    packed = pack(answer) if packs else None
+    return answer if packed is None else frame(Bundle(len(answer), len(packed))) + packed, refusals
+
+
+def _next_pieces(cutting: Iterator[list[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """Return the pieces of the next block, none at the end (blocking)."""
+    return next(cutting, [])
+
+
+def _read_chunk(index: int, read: Callable[[], bytes], packs: bool) -> bytes:
+    """Return the frame of a chunk and the bytes that follow it, packed where that pays (blocking)."""
+    data = read()
+    packed = pack(data) if packs and data != _ZEROS[: len(data)] else None
+    if packed is None:
+        return _chunk(index, data)
+    return frame(Chunk(index, len(data), Encoding.ZSTD)) + len(packed).to_bytes(LENGTH_SIZE, "big") + packed
 
 
 def _chunk(index: int, data: bytes) -> bytes:

@@ -87,6 +87,7 @@ class Session:
         self._sending: Progress
         self._throttle = Throttle(terms.rate_mbps, lambda: connection.bytes_sent)
         self._offer = Offer(share, Index({"": ()}))
+        self._features: frozenset[str] = frozenset()
         self._ignored: Ignored = never
         self._only = ""
         self._shown: bytes | None = None
@@ -135,10 +136,11 @@ class Session:
             self._connection.close(CloseCode.VERSION, f"version {PROTOCOL_VERSION}")
             theirs = "version " + ", ".join(str(version) for version in hello.versions)
             raise VersionMismatch(peer=self._connection.address, theirs=theirs, ours=f"version {PROTOCOL_VERSION}")
+        self._features = frozenset(FEATURES).intersection(hello.features)
         await control.send(
             Welcome(
                 PROTOCOL_VERSION,
-                [feature for feature in FEATURES if feature in hello.features],
+                [feature for feature in FEATURES if feature in self._features],
                 self._terms.device_name,
                 f"leafsync {__version__}",
                 self._share.identity,
@@ -156,7 +158,7 @@ class Session:
     async def _accept(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             stream = await self._connection.accept_stream()
-            sender = Sender(self._connection, stream, self._throttle, self._sending)
+            sender = Sender(self._connection, stream, self._throttle, self._sending, self._features)
             tasks.create_task(self._send(sender))
 
     async def _send(self, sender: Sender) -> None:
@@ -267,6 +269,7 @@ class Session:
             self._progress(),
             self.peer_name,
             rate_mbps=self._terms.rate_mbps,
+            features=self._features,
         )
         self.activity = "receiving"
         self._shown = None
