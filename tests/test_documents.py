@@ -10,6 +10,7 @@ import pytest
 from leafsync import app, tui
 from leafsync.engine.core import merkle, messages
 from leafsync.engine.core.messages import CloseCode
+from leafsync.engine.core.pieces import encode_pieces
 from leafsync.engine.sync import connecting, jobs
 from leafsync.screens import fingerprint
 
@@ -42,6 +43,20 @@ PACKAGES = {"sync": "engine.sync", "disk": "engine.disk", "net": "engine.net", "
         ('LIST REQUEST of "" and "dir"', messages.encode(messages.ListRequest(["", "dir"]))),
         ("CHUNK 7, 1,048,576 bytes, raw", messages.encode(messages.Chunk(7, 1 << 20, messages.Encoding.RAW))),
         ("CHUNK 8, 1 byte, zero", messages.encode(messages.Chunk(8, 1, messages.Encoding.ZERO))),
+        ("CHUNK 9, 1,048,576 bytes, zstd", messages.encode(messages.Chunk(9, 1 << 20, messages.Encoding.ZSTD))),
+        (
+            'CUT chunks 0 and 3-4 of "a", 5 MiB, root Z, scale 14',
+            messages.encode(messages.Cut("a", 5 << 20, bytes(range(32)), [(0, 1), (3, 2)], 14)),
+        ),
+        (
+            "PIECES 1 of 4096 bytes and 2^63 of 1",
+            messages.encode(messages.Pieces(*encode_pieces([(1, 4096), (1 << 63, 1)]))),
+        ),
+        (
+            'FETCH PARTS, 1000 bytes at 7, of "a", 5 MiB, root Z',
+            messages.encode(messages.FetchParts("a", 5 << 20, bytes(range(32)), [(7, 1000)])),
+        ),
+        ("BUNDLE of 5000 bytes in 300", messages.encode(messages.Bundle(5000, 300))),
         ("END", messages.encode(messages.End())),
         ("ABORT, changed", messages.encode(messages.Abort(messages.AbortReason.CHANGED))),
     ],
@@ -66,6 +81,9 @@ def test_reserved_close_codes_are_not_used() -> None:
         (messages.MAX_FRAME, "1,048,576"),
         (messages.MAX_ITEMS, "4096"),
         (messages.MAX_LEAVES_PAGE, "16,384"),
+        (messages.MAX_PIECES_PAGE, "8192"),
+        (messages.MAX_CUT_CHUNKS, "4096"),
+        (messages.MAX_BUNDLE, "2,162,688"),
         (merkle.MAX_FILE_SIZE, "2^43"),
         (messages.FIRST_OPTIONAL_TAG, "A tag of 128 or more"),
     ],
