@@ -273,7 +273,8 @@ class Passes:
             self._on_state(PassState.TRANSFERRING, progress)
             async with share.changing:
                 await application.carry_out(plan.local)
-            local = (await share.scan(fresh=False)).index.only(options.file)
+            if not plan.remote.empty:  # what the other side takes from here must be what is here now
+                local = (await share.scan(fresh=False)).index.only(options.file)
         return application, Outcome(plan, await self._change_there(plan, sides, local, progress))
 
     async def _change_there(self, plan: Plan, sides: Sides, local: Index, progress: Progress) -> list[Refusal]:
