@@ -8,7 +8,7 @@ from xxhash import xxh3_64_intdigest
 
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import MAX_SCALE, MIN_SCALE
-from leafsync.engine.core.pieces import PieceList, encode_pieces, max_piece, min_piece
+from leafsync.engine.core.pieces import ABSENT, PieceIndex, PieceList, encode_pieces, max_piece, min_piece
 from leafsync.engine.disk import pieces
 from leafsync.engine.disk.pieces import cut
 
@@ -58,6 +58,38 @@ def test_an_insertion_changes_few_pieces(at: int) -> None:
     shifted = DATA[:at] + b"0123456789" + DATA[at:]
     new = [piece for piece in pieces_of(shifted) if piece not in set(pieces_of(DATA))]
     assert 1 <= len(new) <= 8
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 1 << 32),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40_000), st.integers(0, 40_000)), max_size=6),
+    st.integers(MIN_SCALE, 15),
+)
+def test_any_edits_of_an_old_version_give_the_new_one(
+    seed: int, edits: list[tuple[float, int, int]], scale: int
+) -> None:
+    """Cut on both sides, compared, and put together: the bytes of the new version, most of them from the old one."""
+    rng = random.Random(seed)
+    old = rng.randbytes(rng.randint(1, 3 << 20))
+    new = bytearray(old)
+    for place, removed, added in edits:
+        at = int(place * len(new))
+        new[at : at + removed] = rng.randbytes(added)
+    index = PieceIndex()
+    index.add(0, pieces_of(old, scale))
+    received = PieceList(len(new), [(0, -(-len(new) // CHUNK_SIZE))], scale) if new else None
+    if received is None:
+        return
+    received.add(*encode_pieces(pieces_of(bytes(new), scale)))
+    made, asked = bytearray(), 0
+    for _index, segments in sorted(received.plan(index).items()):
+        for length, source in segments:
+            made += old[source : source + length] if source != ABSENT else new[len(made) : len(made) + length]
+            asked += length if source == ABSENT else 0
+    assert made == new
+    # An edit costs what it brings and the pieces around it, until both sides cut alike again.
+    assert asked <= sum(added for _place, _removed, added in edits) + (len(edits) * 8) * max_piece(scale)
 
 
 def test_nothing_has_no_pieces() -> None:
