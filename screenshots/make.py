@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 SIZE = (100, 30)
 """Columns and rows: a window as people have it, and still to be read in a README."""
 
-PAINTED = ("serve", "connect", "trust", "transfers", "device")
+PAINTED = ("serve", "connect", "trust", "transfers", "fingerprint")
 """Scenes that there is a PNG of as well, for where no SVG is shown."""
 
 SHARPNESS = 2

@@ -114,7 +114,7 @@ async def test_it_looks_as_it_did(scene: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(WRITE, reason="the same screens are written by the other test")
-@pytest.mark.parametrize("scene", ["serve", "connect", "trust", "transfers", "device"])
+@pytest.mark.parametrize("scene", ["serve", "connect", "trust", "transfers", "fingerprint"])
 async def test_no_color_in_the_environment_looks_the_same(scene: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

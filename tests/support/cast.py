@@ -21,7 +21,7 @@ from leafsync.engine.core.transfers import TransferKey, TransferLog
 from leafsync.screens.conflicts import Version
 from leafsync.ui_state import Recent
 from leafsync.widgets.places import Place
-from tests.support.stage import HOME, Disk, fingerprint
+from tests.support.stage import HOME, Disk, fingerprint_of
 from tests.support.ui import NOW
 
 MB = 1_000_000
@@ -41,7 +41,7 @@ RECENT = (
 
 def peer(name: str, address: str, activity: str = "connected", wire: int = 0) -> PeerStatus:
     """Return a device that moved so many bytes, nine of ten to us."""
-    return PeerStatus(fingerprint(name), name, address, activity, wire * 9 // 10, wire // 10)
+    return PeerStatus(fingerprint_of(name), name, address, activity, wire * 9 // 10, wire // 10)
 
 
 # Serve
@@ -158,6 +158,7 @@ LETTERS = tuple(
 def fill(log: TransferLog, names: tuple[str, ...], seconds: float = 0.0) -> None:
     """Have files in all states in a log of what comes: of each eight names, three move, two failed, two are done."""
     log.expect("nas", Direction.IN, [(name, 20 * MB) for name in names])
+    errors = ERRORS if names is HOSTILE else ERRORS[:1]
     for at, name in enumerate(names):
         key = TransferKey("nas", Direction.IN, name)
         match at % 8:
@@ -165,7 +166,7 @@ def fill(log: TransferLog, names: tuple[str, ...], seconds: float = 0.0) -> None
                 start(log, name, 20 * MB, int((6 + seconds * (1 + at % 8)) * MB))
             case 1 | 6:
                 start(log, name, 20 * MB, 400_000)
-                log.settle(key, ERRORS[at % 8 // 6])
+                log.settle(key, errors[0 if at % 8 == 1 else -1])
             case 2 | 4:
                 start(log, name, 20 * MB, 20 * MB)
                 log.settle(key)

@@ -21,7 +21,7 @@ from leafsync.screens.transfers import TransfersScreen
 from leafsync.widgets.device_table import DeviceTable
 from leafsync.widgets.folder_tree import FolderTree
 from tests.support import cast
-from tests.support.stage import HOME, Stage, fingerprint, staged
+from tests.support.stage import HOME, Stage, fingerprint_of, staged
 from tests.support.ui import NOW
 
 Play = Callable[[Stage], Awaitable[None]]
@@ -88,18 +88,29 @@ async def connect_form(stage: Stage) -> None:
 
 @scene("leafsync: connect")
 async def connect(stage: Stage) -> None:
-    """Jobs of all sorts; the one that transfers has the cursor."""
+    """Two jobs; the one that transfers has the cursor."""
+    stage.state.recent = list(cast.RECENT)
+    await stage.jobs(cast.in_sync(), cast.transferring())
+    stage.bridge.in_sync_since[1] = NOW - timedelta(minutes=42)
+    await stage.open("connect")
+    await stage.press("down")
+    await stage.forward(2.0, cast.in_sync(), cast.transferring(2.0))
+
+
+@scene("leafsync: connect")
+async def connect_states(stage: Stage) -> None:
+    """Jobs of all sorts, an ended one among them."""
     stage.state.recent = list(cast.RECENT)
     jobs = (cast.in_sync(), cast.transferring(), cast.reconnecting(), cast.partly())
     await stage.jobs(*jobs, cast.mirrored())
     await stage.end(5, PeerChanged(address="[2001:db8::5]:4455", name="studio", **_keys()))
     stage.show(*jobs)
-    stage.bridge.in_sync_since[1] = NOW - timedelta(minutes=42)
+    stage.bridge.in_sync_since[1] = NOW - timedelta(days=2)
     stage.engine.tell(PassFinished(4, cast.LEFT_TO_DECIDE))
     await stage.open("connect")
     await stage.press("down", "down")
     await stage.forward(2.0, jobs[0], cast.transferring(2.0), *jobs[2:])
-    stage.hush()
+    await stage.press("down")
 
 
 @scene("leafsync: trust")
@@ -226,16 +237,16 @@ async def confirm(stage: Stage) -> None:
 
 
 @scene("leafsync: an unknown device")
-async def device(stage: Stage) -> None:
+async def fingerprint(stage: Stage) -> None:
     """A device that nobody has confirmed, as soon as it can be answered."""
     await _asked(stage)
 
 
 @scene("leafsync: an unknown device")
-async def device_compared(stage: Stage) -> None:
+async def fingerprint_compared(stage: Stage) -> None:
     """The same with its first group typed."""
     await _asked(stage)
-    await stage.press("shift+tab", *fingerprint("nas")[:4])
+    await stage.press("shift+tab", *fingerprint_of("nas")[:4])
     await stage.sees("the same")
 
 
@@ -296,7 +307,7 @@ async def help_panel(stage: Stage) -> None:
 
 
 def _keys() -> dict[str, str]:
-    return {"expected": fingerprint("nas"), "fingerprint": fingerprint("somebody else")}
+    return {"expected": fingerprint_of("nas"), "fingerprint": fingerprint_of("somebody else")}
 
 
 def _trust_three(stage: Stage) -> None:
@@ -356,7 +367,7 @@ async def _asked(stage: Stage) -> None:
     """Have the engine ask about a device, and wait until there can be an answer."""
     await stage.jobs(cast.in_sync())
     await stage.open("connect")
-    stage.ask(TrustQuestion(1, fingerprint("nas"), "192.168.1.10:4455", cast.PICTURES, Direction.OUT))
+    stage.ask(TrustQuestion(1, fingerprint_of("nas"), "192.168.1.10:4455", cast.PICTURES, Direction.OUT))
     await stage.until(lambda: isinstance(stage.app.screen, FingerprintModal))
     modal = stage.app.screen
     assert isinstance(modal, FingerprintModal)

@@ -60,7 +60,7 @@ FOR_EVER = 86_400.0
 """Seconds that a toast stays: a slow machine must not be too late to see it."""
 
 
-def fingerprint(name: str) -> str:
+def fingerprint_of(name: str) -> str:
     """Return the fingerprint of the device that is called so."""
     return hashlib.sha256(name.encode()).hexdigest()
 
@@ -181,7 +181,7 @@ class Stage:
 
     def trust(self, when: datetime, name: str, **options: Any) -> None:
         """Have a device trusted at that time."""
-        TrustStore(self.engine.trust._path, now=lambda: when).add(fingerprint(name), name=name, **options)
+        TrustStore(self.engine.trust._path, now=lambda: when).add(fingerprint_of(name), name=name, **options)
 
     # The app
 
@@ -258,10 +258,6 @@ class Stage:
                 widget.notify_style_update()  # widgets keep the lines that they rendered
                 widget.refresh()
         await self.pilot.pause()
-
-    def hush(self) -> None:
-        """Take the toasts away."""
-        self.app.clear_notifications()
 
 
 @contextlib.asynccontextmanager
