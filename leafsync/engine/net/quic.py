@@ -25,6 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from leafsync.engine.net.addresses import SocketAddress
+from leafsync.engine.net.fastpath import FastQuic, fast_path_works
 from leafsync.engine.net.identity import Fingerprint, Identity, fingerprint_of
 from leafsync.engine.net.limits import ALPN, MAX_DATAGRAM_SIZE, SERVER_NAME, Limits
 from leafsync.errors import LeafSyncError, SelfConnection
@@ -179,7 +180,7 @@ def configuration_for(identity: Identity, limits: Limits, *, is_client: bool) ->
     )
 
 
-class PinnedQuic(QuicConnection):
+class PinnedQuic(FastQuic):
     """aioquic's connection with pinned mutual TLS, and with windows that follow what the application consumed.
 
     Upstream raises a window whenever data was seen at more than half of it, read or not (security reference 1d).
@@ -212,6 +213,7 @@ class PinnedQuic(QuicConnection):
         self._data_credit = 0
         for limit, value in ((self._local_max_streams_bidi, limits.peer_streams), (self._local_max_streams_uni, 0)):
             limit.value = limit.sent = value
+        self.fast = fast_path_works()
         self._loss._pacer = BurstPacer(max_datagram_size=configuration.max_datagram_size)
 
     # Who the peer is
