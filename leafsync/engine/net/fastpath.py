@@ -107,7 +107,6 @@ FAST_OF_STREAM: Final = (
     "receiver.is_finished",
     "receiver.stop_pending",
     "sender._buffer",
-    "sender._buffer_fin",
     "sender._buffer_start",
     "sender._pending.subtract",
     "sender.buffer_is_empty",

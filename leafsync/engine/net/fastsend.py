@@ -70,8 +70,8 @@ class FastSend(QuicConnection):
     """Bytes of one stream that an ACK frame acknowledged so far, as one run."""
 
     _bulk_waits = False
-    """Whether the last time other packets used up what could be sent before bulk had its turn: next time upstream,
-    which lets all streams take turns, sends everything, so that small streams cannot starve the large ones."""
+    """Whether other streams used up what could be sent before bulk had its turn: next time bulk goes first, so that
+    many small streams cannot starve a large one."""
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, SocketAddress]]:
         """Return what is to be sent now."""
@@ -79,21 +79,17 @@ class FastSend(QuicConnection):
         if not bulk:
             return super().datagrams_to_send(now)
         others = [stream for stream in self._streams_queue if stream not in bulk]
-        if self._bulk_waits:
-            self._bulk_waits = False
-            self._streams_queue = bulk + others
-            return super().datagrams_to_send(now)
-        before, in_flight = self._packets_allowed(now), self._loss.bytes_in_flight
-        self._streams_queue = others
+        waited, in_flight = self._bulk_waits, self._loss.bytes_in_flight
+        self._streams_queue = [] if waited else others
         try:
             sent = super().datagrams_to_send(now)
         finally:
-            self._streams_queue = self._streams_queue + bulk
+            self._streams_queue = (others if waited else self._streams_queue) + bulk
         if not self._may_send_fast():
             return sent
         budget = self._packets_allowed(now)
-        self._bulk_waits = budget == 0 < before and self._loss.bytes_in_flight > in_flight
         packets = self._send_bulk(bulk, budget, now)
+        self._bulk_waits = not packets and (waited or self._loss.bytes_in_flight > in_flight)
         sent += packets
         if len(packets) < budget:
             # What is left is the ends of streams, or up to where the peer allows.
@@ -170,11 +166,8 @@ class FastSend(QuicConnection):
         room = self._max_datagram_size - len(prefix) - 2 - len(frame) - width - TAG
 
         packets, rest = divmod(max(0, limit - start), room)
-        if limit == pending.stop:
-            if len(sender._pending) > 1:
-                packets += rest > 0  # what was lost and is sent again comes in pieces of any size
-            elif limit == sender._buffer_fin and not rest:
-                packets -= 1  # the last one carries the FIN
+        if limit == pending.stop and len(sender._pending) > 1:
+            packets += rest > 0  # what was lost and is sent again comes in pieces of any size
         packets = min(packets, most)
         if packets <= 0:
             return
