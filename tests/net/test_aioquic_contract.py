@@ -57,6 +57,7 @@ def test_the_fast_path_knows_the_version_that_is_locked() -> None:
         (QuicConnection._write_stream_limits, ["self", "builder", "space", "stream"]),
         (QuicConnection._write_connection_limits, ["self", "builder", "space"]),
         (QuicConnection.receive_datagram, ["self", "data", "addr", "now"]),
+        (QuicConnection._get_or_create_stream_for_send, ["self", "stream_id"]),
         (QuicConnection.datagrams_to_send, ["self", "now"]),
         (QuicConnection._payload_received, ["self", "context", "plain", "crypto_frame_required"]),
         (QuicConnection._handle_ack_frame, ["self", "context", "frame_type", "buf"]),

@@ -21,6 +21,7 @@ from aioquic.quic.stream import QuicStream, QuicStreamSender
 
 from leafsync.engine.net.addresses import SocketAddress
 from leafsync.engine.net.fastreceive import PROTECTED_BITS, SAMPLE, SHORT_HEADER, SPIN_BIT, TWO_BYTES
+from leafsync.engine.net.sendbuffer import SendBuffer
 
 if TYPE_CHECKING:
     from aioquic._crypto import AEAD, HeaderProtection
@@ -97,6 +98,12 @@ class FastSend(QuicConnection):
         elif self._pacing_at is None:
             self._pacing_at = self._loss._pacer.next_send_time(now=now)
         return sent
+
+    def _get_or_create_stream_for_send(self, stream_id: int) -> QuicStream:
+        stream = super()._get_or_create_stream_for_send(stream_id)
+        if self.fast and not stream.sender._buffer_stop and type(stream.sender._buffer) is bytearray:
+            stream.sender._buffer = SendBuffer()  # type: ignore[assignment]
+        return stream
 
     def _may_send_fast(self) -> bool:
         """Whether nothing is going on that only upstream knows how to deal with."""
@@ -177,19 +184,18 @@ class FastSend(QuicConnection):
         control, sent_packets = self._loss._cc, self._spaces[tls.Epoch.ONE_RTT].sent_packets
         delivered, number = self._on_bulk_delivery, self._packet_number
         overhead = len(prefix) + 2
-        base = sender._buffer_start
-        with memoryview(sender._buffer) as view:
-            for at in range(start, stop, room):
-                end = min(at + room, stop)
-                header = prefix + (number & 0xFFFF).to_bytes(2, "big")
-                plain = b"".join((frame, (at | mark).to_bytes(width, "big"), view[at - base : end - base]))
-                body = encrypt((iv ^ number).to_bytes(12, "big"), plain, header)
-                headers.append(header)
-                bodies.append(body)
-                packet = BulkPacket(number, now, overhead + len(body), [(delivered, (sender, at, end))])
-                sent_packets[number] = packet
-                control.on_packet_sent(packet=packet)
-                number += 1
+        view = memoryview(sender._buffer[start - sender._buffer_start : stop - sender._buffer_start])
+        for at in range(start, stop, room):
+            end = min(at + room, stop)
+            header = prefix + (number & 0xFFFF).to_bytes(2, "big")
+            plain = b"".join((frame, (at | mark).to_bytes(width, "big"), view[at - start : end - start]))
+            body = encrypt((iv ^ number).to_bytes(12, "big"), plain, header)
+            headers.append(header)
+            bodies.append(body)
+            packet = BulkPacket(number, now, overhead + len(body), [(delivered, (sender, at, end))])
+            sent_packets[number] = packet
+            control.on_packet_sent(packet=packet)
+            number += 1
         self._packet_number = number
         sender._pending.subtract(start, stop)
         if stop > sender.highest_offset:
