@@ -1,8 +1,8 @@
-"""The bytes of a stream that were not acknowledged yet, kept in the pieces they were written in.
+"""Bytes on their way through a stream, kept in the pieces they came in: what was not acknowledged, what was not read.
 
-Upstream keeps them in one bytearray. Appending to one that has lost bytes at its front copies all of it every few
-hundred kilobytes, 4 MiB each time when the peer's window is full: 8 % of the sender's time at full speed. This has the
-four operations that upstream uses, and copies a byte when it goes into a packet.
+Appending to a bytearray that has lost bytes at its front copies all of it every few hundred kilobytes, 4 MiB each time
+when a window is full: 8 % of a sender's time at full speed. This has the few operations that are used of one, those
+of upstream included, and copies a byte once, when it leaves.
 """
 
 from bisect import bisect_right
@@ -12,7 +12,7 @@ SMALL = 4096
 """Pieces shorter than this are joined to the next one: many small messages must not become many small pieces."""
 
 
-class SendBuffer:
+class Pieces:
     """Behaves like a bytearray that is appended to, sliced, and cut off at its front. Positions count from there."""
 
     __slots__ = ("_front", "_pieces", "_starts", "_stop")
@@ -57,6 +57,10 @@ class SendBuffer:
             parts.append(memoryview(self._pieces[at])[: stop - start])
             start += len(parts[-1])
         return b"".join(parts)
+
+    def clear(self) -> None:
+        """Cut off everything."""
+        del self[: len(self)]
 
     def __delitem__(self, where: slice) -> None:
         """Cut off the bytes before `where.stop`."""
