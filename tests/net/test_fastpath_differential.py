@@ -206,7 +206,7 @@ def standing_pair() -> Pair:
     return pairs["standing"]
 
 
-@settings(slow, max_examples=300)
+@settings(slow, max_examples=200)
 @given(st.lists(st.lists(arrivals, min_size=1, max_size=12), min_size=1, max_size=3))
 def test_any_packets_in_any_order_leave_the_state_that_upstream_would(batches: list[list[Arrival]]) -> None:
     pair = standing_pair()
@@ -229,7 +229,7 @@ def test_any_packets_in_any_order_leave_the_state_that_upstream_would(batches: l
         quic = compare(quic, datagrams, CLIENT, now)
 
 
-@settings(slow, max_examples=25)
+@settings(slow, max_examples=20)
 @given(st.lists(st.binary(max_size=80), min_size=1, max_size=20), st.integers(0, 2**32))
 def test_what_is_not_authentic_changes_nothing(noise: list[bytes], seed: int) -> None:
     pair = standing_pair()
@@ -455,30 +455,30 @@ class Conversation:
         return {"whole": whole, "counts": counts}
 
 
-@settings(slow, max_examples=25)
+@settings(slow, max_examples=20)
 @given(st.lists(deeds, min_size=3, max_size=25), st.sampled_from(LOSSES), st.integers(0, 1000))
 def test_any_conversation_says_the_same_in_every_pairing(script: list[Deed], loss: float, seed: int) -> None:
     outcomes = [converse(script, loss, seed, pairing) for pairing in PAIRINGS]
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
-def converse(script: list[Deed], loss: float, seed: int, pairing: tuple[bool, bool]) -> dict[str, Any]:
-    """Run a script and return its outcome."""
+def converse(
+    script: list[Deed], loss: float, seed: int, pairing: tuple[bool, bool], *, compared: bool = False
+) -> dict[str, Any]:
+    """Run a script and return its outcome; if `compared`, every batch is given to upstream too."""
     pair = Pair(seed=seed, client_fast=pairing[0], server_fast=pairing[1], limits=SMALL)
     pair.loss, pair.reorder, pair.duplicate = loss, loss, loss
+    taken = compare_all(pair) if compared else None
     conversation = Conversation(pair)
     for deed in script:
         conversation.do(deed)
     conversation.finish()
+    assert taken is None or taken() > 100
     return conversation.outcome()
 
 
-@pytest.mark.parametrize(
-    "pairing", PAIRINGS, ids=lambda pairing: "-".join("fast" if f else "upstream" for f in pairing)
-)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_long_conversation(loss: float, pairing: tuple[bool, bool]) -> None:
-    """One of everything, with bulk both ways, key updates of both sides and many small streams beside it."""
+def one_of_everything() -> list[Deed]:
+    """Return a script with bulk both ways, key updates of both sides, and many small streams beside it."""
     script = [
         Deed("write", True, 0, 400_000, 0),
         Deed("write", False, 0, 300_000, 0),
@@ -489,5 +489,17 @@ def test_a_long_conversation(loss: float, pairing: tuple[bool, bool]) -> None:
         script += [Deed("keys", at % 2 == 1, 0, 0, 1)] if at % 4 == 1 else []
         script += [Deed("move", True, 0, 0, 2)] if at == 6 else []
         script += [Deed("id", True, 0, 0, 2)] if at == 8 else []
-    script += [Deed("reset", True, 1, 0, 1), Deed("stop", True, 1, 0, 1), Deed("end", True, 0, 1, 0)]
-    converse(script, loss, 3, pairing)
+    return [*script, Deed("reset", True, 1, 0, 1), Deed("stop", True, 1, 0, 1), Deed("end", True, 0, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    "pairing", PAIRINGS, ids=lambda pairing: "-".join("fast" if fast else "upstream" for fast in pairing)
+)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_long_conversation(loss: float, pairing: tuple[bool, bool]) -> None:
+    converse(one_of_everything(), loss, 3, pairing)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_batch_of_a_long_conversation_leaves_the_state_that_upstream_would(loss: float) -> None:
+    converse(one_of_everything(), loss, 4, (True, True), compared=True)

@@ -280,6 +280,7 @@ def state_of(quic: PinnedQuic) -> dict[str, Any]:
             (path.addr, path.is_validated, path.bytes_received, len(path.remote_challenges))
             for path in quic._network_paths
         ],
-        "ids": ([own.cid for own in quic._host_cids], [other.cid for other in quic._peer_cid_available]),
+        # New IDs of our own are random.
+        "ids": ([own.sequence_number for own in quic._host_cids], [other.cid for other in quic._peer_cid_available]),
         "pending": (quic._probe_pending, list(quic._retire_connection_ids), quic._remote_max_streams_bidi),
     }
