@@ -31,7 +31,7 @@ DEADLINE = 300.0
 RATE_MBIT = 1000.0
 HEADING = "A fast link"
 
-SEEN = "The servers have read their folder before the first sync, as servers that run have; rsync and Unison have none."
+SEEN = "Servers that run all the time have read their folder before the first sync; rsync and Unison have none such."
 UNSEEN = "The content appears in the folder at the moment the clock starts: hashing it is part of the time."
 RULES = (
     "Medians; tools take turns. The clock starts when the change is in the folder and stops when the tool says that "

@@ -32,12 +32,15 @@ def chosen(name: str, wanted: list[str]) -> bool:
 
 @contextmanager
 def ends_cleanly() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP end the run as Ctrl-C does: by an exception, so that everything is put away."""
+    """Have SIGTERM and SIGHUP end the run as Ctrl-C does: by an exception, so that everything is put away.
+
+    SIGINT is among them because a shell starts background jobs with it ignored.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
         yield

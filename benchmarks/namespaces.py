@@ -56,16 +56,15 @@ class Namespace:
         return done.stdout
 
     def processes(self) -> list[int]:
-        """Return the processes inside, without the one that holds it."""
-        mine = Path(self.file).stat().st_ino
-        inside = []
-        for directory in Path("/proc").glob("[0-9]*"):
-            try:
-                if (directory / "ns/net").stat().st_ino == mine:
-                    inside.append(int(directory.name))
-            except OSError:  # it has ended meanwhile, or is not ours
-                continue
-        return [pid for pid in inside if pid != self.holder]
+        """Return the processes inside, without the one that holds it; none as long as it is not a namespace of its own.
+
+        What is found here may be killed, so a holder that has ended or is still in this machine's network has nothing.
+        """
+        mine = _network_of(self.holder)
+        if mine in (None, _network_of(os.getpid())):
+            return []
+        pids = [int(directory.name) for directory in Path("/proc").glob("[0-9]*")]
+        return [pid for pid in pids if pid != self.holder and _network_of(pid) == mine]
 
     def clear(self) -> None:
         """Kill what still runs inside."""
@@ -134,10 +133,18 @@ def namespace() -> Iterator[Namespace]:
 
 
 def _wait_for(holder: "subprocess.Popen[bytes]") -> None:
-    own, deadline = Path("/proc/self/ns/net").stat().st_ino, time.monotonic() + START_DEADLINE
+    own, deadline = _network_of(os.getpid()), time.monotonic() + START_DEADLINE
     while holder.poll() is None and time.monotonic() < deadline:
-        if Path(f"/proc/{holder.pid}/ns/net").stat().st_ino != own:
+        if _network_of(holder.pid) not in (own, None):
             return
         time.sleep(0.002)
     complaint = holder.stderr.read().decode().strip() if holder.stderr and holder.poll() is not None else "no answer"
     raise NamespacesRefusedError(complaint)
+
+
+def _network_of(pid: int) -> int | None:
+    """Return the number of a process's network namespace; None if it has ended or is somebody else's."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return None

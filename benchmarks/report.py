@@ -74,9 +74,14 @@ def _figures(figures: Figures, reference: float | None) -> list[str]:
         megabytes(figures.wire),
         f"{figures.cpu_there:.2f}",
         f"{figures.cpu_here:.2f}",
-        f"{figures.memory_there / 1e6:.0f}",
-        f"{figures.memory_here / 1e6:.0f}",
+        _memory(figures.memory_there),
+        _memory(figures.memory_here),
     ]
+
+
+def _memory(size: float) -> str:
+    """Return it in megabytes; what ended before anybody looked has none."""
+    return f"{size / 1e6:.0f}" if size else "-"
 
 
 def _nothing(reason: str) -> list[str]:

@@ -30,7 +30,7 @@ DEADLINE = 180.0
 SEED = 1
 
 LINKS = {
-    "100 Mbit/s, 40 ms": Shape(),
+    "100 Mbit/s, 40 ms, no loss": Shape(),
     "100 Mbit/s, 40 ms, 0.1 % loss": Shape(loss=0.001),
     "100 Mbit/s, 40 ms, 1 % loss": Shape(loss=0.01),
     "100 Mbit/s, 40 ms, 5 % loss": Shape(loss=0.05),

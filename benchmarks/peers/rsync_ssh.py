@@ -41,8 +41,7 @@ class RsyncSsh(ProgramPeer):
         if os.geteuid() == 0:
             daemon = [needed("unshare"), "--mount", "--", "sh", "-c", PRIVATE_RUN, "sh", *daemon]
         there = self.link.there
-        ready = lambda: there.listens(port)  # noqa: E731
-        process = self._stack.enter_context(server(there.command(*daemon), ready, keys / "log"))
+        process = self._stack.enter_context(server(there.command(*daemon), lambda: there.listens(port), keys / "log"))
         self._there = [process.pid]
         self._command = self.link.here.command(
             *PULL, *self.options, "-e", self._shell(keys, port), f"{there.address}:{pair.source}/", f"{pair.copy}/"

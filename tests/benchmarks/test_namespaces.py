@@ -50,6 +50,21 @@ def test_where_namespaces_are_refused_it_is_loopback_and_says_so(monkeypatch: py
         assert link.wire_bytes() >= 0
 
 
+def test_nothing_is_inside_a_holder_that_is_still_in_our_own_network() -> None:
+    """What is inside is killed in the end: a holder interrupted too early must not stand for everybody."""
+    with subprocess.Popen(["sleep", "60"]) as holder:
+        try:
+            assert Namespace(holder.pid).processes() == []
+        finally:
+            holder.kill()
+
+
+def test_nothing_is_inside_a_holder_that_has_ended() -> None:
+    with subprocess.Popen(["true"]) as holder:
+        holder.wait(10)
+    assert Namespace(holder.pid).processes() == []
+
+
 @needs_namespaces
 def test_a_namespace_goes_with_what_runs_in_it() -> None:
     with namespace() as space, subprocess.Popen(space.command("sleep", "60")) as process:
