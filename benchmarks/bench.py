@@ -75,9 +75,17 @@ def main() -> int:
             work_table(results, skipped),
         ]
         if chosen("running", options.work) and chosen(LeafSync.name, options.tools):
-            parts.append(latency_table(latencies(link, Path(place) / "running", options.scale)))
+            parts.append(_latencies(link, Path(place) / "running", options.scale))
         publish(options, HEADING, "\n\n".join(parts))
     return 0
+
+
+def _latencies(link: Link, place: Path, scale: float) -> str:
+    try:
+        return latency_table(latencies(link, place, scale))
+    except Exception as error:  # the table of hours before is not lost
+        print(f"running: {type(error).__name__}: {error}", file=sys.stderr)
+        return "What a running LeafSync does could not be measured."
 
 
 def _peers(link: Link, wanted: list[str]) -> list[Peer]:

@@ -1,5 +1,6 @@
 """What one piece of work costs: seconds, bytes on the wire, CPU and memory of either side; medians and ratios."""
 
+import contextlib
 import os
 import signal
 import statistics
@@ -67,6 +68,11 @@ class _Side:
         return sum(map(cpu_seconds, tree(self.roots))) + self.finished
 
 
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 class Meter:
     """Measures what happens inside its `with`; a peer runs its clients by `run`."""
 
@@ -106,12 +112,10 @@ class Meter:
         if not self.remaining:
             raise TimeoutError(f"not done after {self._deadline:.0f} s")
 
-    def run(
-        self, command: Sequence[str], environment: Mapping[str, str] | None = None, fine: tuple[int, ...] = (0,)
-    ) -> str:
+    def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
         """Run a client to its end on this side and return what it printed.
 
-        TimeoutError when the time is over, RuntimeError with its output when its exit code is not among `fine`.
+        TimeoutError when the time is over, RuntimeError with its output when its exit code is not 0.
         """
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
@@ -123,12 +127,12 @@ class Meter:
                 start_new_session=True,
             )
             self._here.roots.append(process.pid)
-            killer = threading.Timer(self.remaining, lambda: os.killpg(process.pid, signal.SIGKILL))
+            killer = threading.Timer(self.remaining, _kill, (process.pid,))
             killer.start()
             try:
                 _pid, status, usage = os.wait4(process.pid, 0)
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                _kill(process.pid)
                 raise
             finally:
                 killer.cancel()
@@ -138,7 +142,7 @@ class Meter:
             self.check()
             output.seek(0)
             text = output.read().decode(errors="replace")
-        if process.returncode not in fine:
+        if process.returncode:
             raise RuntimeError(f"{command[:8]} ended with {process.returncode}: {text[-800:]}")
         return text
 

@@ -25,7 +25,7 @@ HEAD = (
     "work",
     "tool",
     "seconds",
-    "ratio to rsync over ssh",
+    "ratio to {}",
     "MB on the wire",
     "CPU s, folder",
     "CPU s, copy",
@@ -54,7 +54,7 @@ def work_table(results: Results, skipped: Mapping[str, str], reference: str = RE
             runs, failures = results.figures.get((label, tool), []), results.failures.get((label, tool), [])
             cells = _figures(medians(runs), seconds) if runs else _nothing(failures[0])
             rows.append([first, _tool(tool, len(runs), failures), *cells])
-    lines = [table(HEAD, rows)]
+    lines = [table([title.format(reference) for title in HEAD], rows)]
     lines += [f"{tool}: skipped, {reason}." for tool, reason in skipped.items()]
     return "\n\n".join(lines)
 

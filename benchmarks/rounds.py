@@ -67,7 +67,7 @@ def _one(results: Results, work: Work, peer: Peer, master: Path, place: Path, de
             figures = _step(left[0], peer, pair, deadline)
             results.figures.setdefault((left.pop(0).label, peer.name), []).append(figures)
             _settle()
-    except (RuntimeError, TimeoutError, OSError, subprocess.SubprocessError) as error:
+    except Exception as error:  # whatever a tool does, hours of other figures are not lost
         for step in left:
             results.failures.setdefault((step.label, peer.name), []).append(_reason(error))
         print(f"{work.name}, {peer.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)

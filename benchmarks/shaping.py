@@ -112,7 +112,11 @@ def _connect(one: Namespace, other: Namespace, rate_mbit: float | None, loss: fl
 
 
 def _lose(space: Namespace, loss: float, *, shaped: bool) -> str:
-    """Lose packets at random by what this kernel has; return its name."""
+    """Lose packets at random by what this kernel has; return its name.
+
+    Each packet by itself: large sends are cut up before they get here, or 64 KiB would be lost at once.
+    """
+    space.run(f"ip link set {DEVICE} gso_max_segs 1")
     parent = "parent 1:1" if shaped else "root"
     try:
         space.run(

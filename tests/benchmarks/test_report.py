@@ -42,6 +42,7 @@ def test_rows_have_medians_ratios_and_notes() -> None:
 
 def test_without_the_reference_there_are_no_ratios() -> None:
     rows = work_table(results(), {}, reference="rsync over a pigeon").splitlines()
+    assert "| ratio to rsync over a pigeon |" in rows[0]
     assert rows[2].startswith("| one file | rsync over ssh | 3.00 | - | 1.23 |")
 
 
