@@ -30,10 +30,10 @@ class Bench(Device):
 
     stock = False
 
-    def command(self, *arguments: str | Path) -> list[str]:
+    def command(self, *arguments: str | Path, module: str = "leafsync") -> list[str]:
         """Return the command line of one run."""
-        how = ("-c", WITHOUT_FAST_PATH) if self.stock else ("-m", "leafsync")
-        return [sys.executable, *how, *map(str, arguments)]
+        how = ("-c", WITHOUT_FAST_PATH) if self.stock else ("-m", module)
+        return [*self.prefix, sys.executable, *how, *map(str, arguments)]
 
 
 def cpu_of(pid: int) -> float:
