@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long lint check lock clean
+.PHONY: help demo test test-long lint check screenshots bench bench-wan lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,15 @@ check: test  ## the same as test
 
 test-long: $(STAMP)  ## many more histories of both folders (about an hour)
 	LEAFSYNC_EXAMPLES=5000 $(BIN)/python -m pytest -q tests/e2e/test_stateful.py
+
+screenshots: $(STAMP)  ## make the pictures in screenshots/ anew, from the real app
+	$(BIN)/python -m screenshots.make
+
+bench: $(STAMP)  ## LeafSync beside rsync, Syncthing and Unison (as root: over an emulated 1 Gbit/s link); BENCH="--scale 0.1 --runs 1" is quick
+	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+bench-wan: $(STAMP)  ## LeafSync beside rsync over long, lossy and dark links (as root)
+	$(BIN)/python -m benchmarks.wan $(BENCH)
 
 lock:  ## resolve the dependencies again and write requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group dev --no-header pyproject.toml -o requirements.lock

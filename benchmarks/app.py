@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.devices import Device, summary_of
+from benchmarks.processes import cpu_seconds
 from benchmarks.trees import MIB, differences, write_random
 
 KEYS = (b"\x1b[B", b"\x1b[A")
@@ -80,11 +81,6 @@ class Screen:
         """Press keys."""
         os.write(self._fd, keys)
 
-    def cpu_seconds(self) -> float:
-        """Return the CPU time that the process has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def close(self) -> None:
         """End the process."""
         self.process.terminate()
@@ -97,7 +93,7 @@ class Screen:
 def screen(device: Device, *arguments: str | Path, module: str = "leafsync") -> Iterator[Screen]:
     """Run the app of a device."""
     environment = {**device.environment, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    shown = Screen([sys.executable, "-m", module, *map(str, arguments)], environment)
+    shown = Screen(device.command(*arguments, module=module), environment)
     try:
         yield shown
     finally:
@@ -130,10 +126,10 @@ def rest(device: Device) -> None:
         settle = time.monotonic() + 3
         while time.monotonic() < settle:
             shown.read(0.1)
-        before, end = shown.cpu_seconds(), time.monotonic() + IDLE_SECONDS
+        before, end = cpu_seconds(shown.process.pid), time.monotonic() + IDLE_SECONDS
         while time.monotonic() < end:
             shown.read(0.1)
-        print(f"idle: {100 * (shown.cpu_seconds() - before) / IDLE_SECONDS:.1f} % of a CPU")
+        print(f"idle: {100 * (cpu_seconds(shown.process.pid) - before) / IDLE_SECONDS:.1f} % of a CPU")
 
 
 def transfers(place: Path, mib: int, files: int, runs: int) -> None:

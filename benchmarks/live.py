@@ -70,15 +70,16 @@ def measure(place: Path, saves: int, files: int) -> None:
 
 
 @contextmanager
-def connected(client: Device, address: str, folder: Path) -> Iterator[None]:
-    """Keep `folder` in sync meanwhile; begins after the first pass."""
+def connected(client: Device, address: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """Keep `folder` in sync meanwhile; begins after the first pass, and yields the events since as they come."""
     command = client.command("connect", address, folder, "--json", "--no-tui")
     with subprocess.Popen(command, env=client.environment, stdout=subprocess.PIPE, text=True) as process:
-        events = process.stdout or iter(())
+        lines = process.stdout or iter(())
+        events: list[dict[str, Any]] = []
         try:
-            next(line for line in events if json.loads(line)["type"] == "summary")
-            threading.Thread(target=lambda: [None for _line in events], daemon=True).start()
-            yield
+            next(line for line in lines if json.loads(line)["type"] == "summary")
+            threading.Thread(target=lambda: events.extend(map(json.loads, lines)), daemon=True).start()
+            yield events
         finally:
             process.terminate()
             process.wait(DEADLINE)

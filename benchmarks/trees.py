@@ -27,12 +27,20 @@ def copy_standard_library(target: Path, packages: tuple[str, ...] = ()) -> int:
     return sum(len(files) for _directory, _directories, files in os.walk(target))
 
 
-def differences(left: Path, right: Path) -> list[str]:
-    """Return the paths that are not the same in both folders: content, kind, link target, time, executable bit."""
-    return sorted(_differences(left, right, ""))
+OWN_NAMES = {".leafsync_tmp", ".leafsync_trash", ".stfolder"}
+"""What the tools keep in a folder for themselves."""
 
 
-def _differences(left: Path, right: Path, at: str) -> list[str]:
+def differences(left: Path, right: Path, *, slack: int = 0) -> list[str]:
+    """Return the paths that are not the same in both folders: content, kind, link target, time, executable bit.
+
+    Times may differ by `slack` nanoseconds: there are tools that keep whole seconds.
+    """
+    filecmp.clear_cache()  # it takes another file with the same size and time at the same path for one it has seen
+    return sorted(_differences(left, right, "", slack))
+
+
+def _differences(left: Path, right: Path, at: str, slack: int) -> list[str]:
     names = _names(left / at) | _names(right / at)
     different = []
     for name in names:
@@ -44,17 +52,18 @@ def _differences(left: Path, right: Path, at: str) -> list[str]:
             if not (one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()):
                 different.append(path)
         elif one.is_dir() and other.is_dir():
-            different += _differences(left, right, path)
-        elif not (one.is_file() and other.is_file() and _same_file(one, other)):
+            different += _differences(left, right, path, slack)
+        elif not (one.is_file() and other.is_file() and _same_file(one, other, slack)):
             different.append(path)
     return different
 
 
 def _names(directory: Path) -> set[str]:
-    return {entry.name for entry in directory.iterdir()} - {".leafsync_tmp", ".leafsync_trash"}
+    return {entry.name for entry in directory.iterdir()} - OWN_NAMES
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def _same_file(one: Path, other: Path, slack: int) -> bool:
     first, second = one.stat(), other.stat()
-    same_metadata = first.st_mtime_ns == second.st_mtime_ns and (first.st_mode ^ second.st_mode) & 0o100 == 0
+    same_time = abs(first.st_mtime_ns - second.st_mtime_ns) <= slack
+    same_metadata = same_time and (first.st_mode ^ second.st_mode) & 0o100 == 0
     return same_metadata and filecmp.cmp(one, other, shallow=False)

@@ -40,8 +40,8 @@ from leafsync.widgets.top_bar import SCREENS, TopBar, state_text, wire_bytes
 TICK = 0.2
 """Seconds between two looks at the engine: as live as anybody reads, and each one takes the loop from a transfer."""
 
-BLURRED_TICKS = 5
-"""Ticks of which one is taken while the terminal says that nobody looks at it."""
+QUIET_TICKS = 5
+"""Ticks of which one is taken while nothing changes, or while the terminal says that nobody looks at it."""
 
 REFUSALS_TOLD = 60.0
 """Seconds in which one toast tells of refused devices: strangers must not be able to fill the screen."""
@@ -109,6 +109,7 @@ class LeafSyncApp(App[int]):
         self._progress = Progress()
         self._wire = Meter()
         self._ticks = 0
+        self._seen = Snapshot(-1)
         self._asking = asyncio.Lock()
         self._refusals_told = 0.0
         self._theme_at_start = DEFAULT
@@ -145,9 +146,13 @@ class LeafSyncApp(App[int]):
 
     def _tick(self) -> None:
         self._ticks += 1
-        if not self.is_running or (not self.app_focus and self._ticks % BLURRED_TICKS):
+        due = self._ticks % QUIET_TICKS == 0
+        if not self.is_running or not (due or self.app_focus):
             return  # the last ticks come while the screens are taken down
         snapshot, now = self.bridge.snapshot(), self.clock()
+        if snapshot == self._seen and not due:
+            return
+        self._seen = snapshot
         self._progress.observe(snapshot, now)
         self._wire.add(now, wire_bytes(snapshot))
         self._on_tick(snapshot, self._progress)

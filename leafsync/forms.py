@@ -24,7 +24,7 @@ def folder_path(text: str) -> str:
     text = text.lstrip()
     try:
         return str(Path(text).expanduser()) if text else ""
-    except RuntimeError:  # the home of a user there is not
+    except (RuntimeError, ValueError):  # the home of a user there is not, or who cannot be called so
         return text
 
 

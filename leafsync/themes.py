@@ -2,6 +2,13 @@
 
 from textual.theme import Theme
 
+
+def _track(colour: str) -> dict[str, str]:
+    """Return the colour of what a scrollbar moves on: the surface, not a black stripe beside it."""
+    names = ("background", "background-hover", "background-active", "corner-color")
+    return {f"scrollbar-{name}": colour for name in names}
+
+
 DARK = Theme(
     name="leafsync-dark",
     primary="#7bc47f",
@@ -19,6 +26,7 @@ DARK = Theme(
         "block-cursor-text-style": "none",
         "footer-key-foreground": "#7bc47f",
         "input-selection-background": "#7bc47f 35%",
+        **_track("#192024"),
     },
 )
 
@@ -35,7 +43,7 @@ LIGHT = Theme(
     surface="#ecf1ea",
     panel="#dde6da",
     dark=False,
-    variables={"block-cursor-text-style": "none", "footer-key-foreground": "#24692f"},
+    variables={"block-cursor-text-style": "none", "footer-key-foreground": "#24692f", **_track("#ecf1ea")},
 )
 
 OURS = (DARK, LIGHT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from leafsync import forms
 from leafsync.bridge import MAX_STREAMS, parse_address, parse_fingerprint, path_problem
@@ -64,6 +64,7 @@ def test_the_home_directory_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @given(st.text(max_size=50))
+@example("~\x00")
 def test_any_text_gets_an_answer(text: str) -> None:
     assert isinstance(forms.folder_path(text), str)
     assert isinstance(forms.folder_reason(text), str)

@@ -78,6 +78,7 @@ class ConnectScreen(JobsScreen):
         .choice Select {{ width: 1fr; }}
         .choice SelectCurrent {{ background: $panel; }}
         .choice Select:focus SelectCurrent {{ background: $primary 15%; }}
+        .choice:focus-within {{ height: 1; }}  /* as in Field */
         .choice:focus-within Label {{ color: $primary; text-style: bold; }}
     }}
     """

@@ -125,7 +125,7 @@ class JobsScreen(MainScreen):
                     yield Button("Start", id="start", variant="primary", compact=True)
                     yield Static(classes="why", markup=False)
             yield JobList(self.EMPTY)
-        yield Footer()
+        yield Footer(show_command_palette=False)  # the help panel names its key; the room is needed
 
     def fields(self) -> Iterable[Widget]:
         """Yield what is in the form."""

@@ -115,7 +115,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
             yield FilterInput(placeholder="part of a path", compact=True, select_on_focus=False, id="filter")
         yield TransferTitles(self._list)
         yield self._list
-        yield Footer()
+        yield Footer(show_command_palette=False)  # the help panel names its key; the room is needed
 
     def on_mount(self) -> None:
         """Sort as it was sorted last, and say what there is before the first snapshot."""

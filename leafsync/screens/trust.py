@@ -90,7 +90,7 @@ On top is the fingerprint of this device, for the other person to compare.
         yield Static(EMPTY, id="empty", classes="quiet", markup=False)
         yield DeviceTable()
         yield Static(id="details", markup=False)
-        yield Footer()
+        yield Footer(show_command_palette=False)  # the help panel names its key; the room is needed
 
     @property
     def table(self) -> DeviceTable:

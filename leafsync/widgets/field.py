@@ -52,6 +52,8 @@ class Field(Vertical):
         Input:focus {{ background: $primary 15%; }}
         .reason {{ margin-left: {LABEL_WIDTH}; display: none; color: $error; }}
         &.-wrong .reason {{ display: block; }}
+        /* Without a rule of its own that says `focus-within`, textual does not look at what is in it again. */
+        &:focus-within {{ height: auto; }}
         &:focus-within Label {{ color: $primary; text-style: bold; }}
     }}
     """

@@ -132,6 +132,7 @@ class JobList(VerticalScroll, can_focus=False):
     DEFAULT_CSS: ClassVar[str] = """
     JobList {
         padding: 0 1;
+        scrollbar-size-vertical: 1;
         .empty { color: $text-muted; padding: 1 2; }
     }
     """

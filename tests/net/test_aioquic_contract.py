@@ -3,13 +3,15 @@
 import inspect
 import operator
 
+import aioquic
 import pytest
 from aioquic import tls
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionState
 from aioquic.quic.recovery import QuicPacketPacer
-from aioquic.quic.stream import QuicStream
+from aioquic.quic.stream import QuicStream, QuicStreamSender
 
+from leafsync.engine.net import fastpath
 from leafsync.engine.net.quic import REQUIRED_OF_QUIC, REQUIRED_OF_STREAM, REQUIRED_OF_TLS
 
 
@@ -36,12 +38,30 @@ def test_stream_has(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("owner", "name"),
+    [(owner, name) for owner, names in fastpath.owners() for name in names],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_the_fast_path_finds(owner: object, name: str) -> None:
+    operator.attrgetter(name)(owner)
+
+
+def test_the_fast_path_knows_the_version_that_is_locked() -> None:
+    assert aioquic.__version__ in fastpath.KNOWN_VERSIONS
+
+
+@pytest.mark.parametrize(
     ("function", "parameters"),
     [
         (QuicConnection._initialize, ["self", "peer_cid"]),
         (QuicConnection._write_stream_limits, ["self", "builder", "space", "stream"]),
         (QuicConnection._write_connection_limits, ["self", "builder", "space"]),
         (QuicConnection.receive_datagram, ["self", "data", "addr", "now"]),
+        (QuicConnection._get_or_create_stream_for_send, ["self", "stream_id"]),
+        (QuicConnection.datagrams_to_send, ["self", "now"]),
+        (QuicConnection._payload_received, ["self", "context", "plain", "crypto_frame_required"]),
+        (QuicConnection._handle_ack_frame, ["self", "context", "frame_type", "buf"]),
+        (QuicStreamSender.on_data_delivery, ["self", "delivery", "start", "stop", "fin"]),
         (QuicPacketPacer.update_rate, ["self", "congestion_window", "smoothed_rtt"]),
         (tls.Context._server_handle_certificate, ["self", "input_buf"]),
         (tls.Context._server_handle_certificate_verify, ["self", "input_buf"]),

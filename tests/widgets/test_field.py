@@ -5,7 +5,7 @@ from hypothesis import given, strategies as st
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, Label
 
 from leafsync.text import printable
 from leafsync.widgets.field import HIDDEN, LABEL_WIDTH, MAX_TEXT, Field, Harmless
@@ -53,6 +53,16 @@ async def test_label_and_line_stand_side_by_side() -> None:
         assert lines(app)[0] == "Name".ljust(LABEL_WIDTH) + "abc"
         assert lines(app)[1] == "Other"
         assert (app.field.value, app.field.label, app.field.usable) == ("abc", "Name", True)
+
+
+async def test_the_label_of_the_line_with_the_cursor_stands_out() -> None:
+    app = Form()
+    async with app.run_test(size=(40, 6)) as pilot:
+        for at, key in enumerate(("", "tab", "shift+tab", "tab")):
+            await pilot.press(*([key] if key else []))
+            await pilot.pause()
+            bold = [label.styles.text_style.bold for label in app.query(Label)]
+            assert bold == ([None, True] if at % 2 else [True, None])
 
 
 async def test_what_is_wrong_is_said_while_it_is_typed() -> None:

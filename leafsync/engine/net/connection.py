@@ -228,8 +228,7 @@ class Connection:
         now = self._loop.time()
         quic = self._quic
         try:
-            for datagram in datagrams:
-                quic.receive_datagram(datagram, address, now)
+            quic.receive_batch(datagrams, address, now)
         except Exception:
             # What a peer sends must never take the endpoint down with it.
             logger.exception("a datagram could not be handled")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from aioquic.quic.packet import QuicErrorCode
 
 from leafsync.engine.net.addresses import SocketAddress, display, outward_hosts, plain
-from leafsync.engine.net.admission import Admission, Admitted, destination_of
+from leafsync.engine.net.admission import CONNECTION_ID_LENGTH, Admission, Admitted, destination_of
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.dialing import connect, resolve
 from leafsync.engine.net.identity import Identity
@@ -37,6 +37,10 @@ OnRefused = Callable[[str, LeafSyncError], None]
 
 MAX_STRANGERS_PER_TURN = 24
 """Datagrams of strangers answered in one loop turn: a flood may take 5 ms of it, not all."""
+
+LONG_HEADER = 0x80
+ROUTE_END = 1 + CONNECTION_ID_LENGTH
+"""A first byte below LONG_HEADER is a short header's, and the connection ID reaches to ROUTE_END."""
 
 CLOSE_DEADLINE = 1.0
 """Seconds `close` waits for the kernel to take the last datagrams."""
@@ -115,10 +119,17 @@ class Endpoint:
         strangers = 0
         batches: dict[tuple[Connection, SocketAddress], list[bytes]] = {}
         for datagrams, address in runs:
+            route, batch = b"?", list[bytes]()
             for datagram in datagrams:
+                # Nearly always a run is one connection's: short headers with the same ID behind the first byte.
+                if datagram[1:ROUTE_END] == route and datagram[0] < LONG_HEADER:
+                    batch.append(datagram)
+                    continue
                 connection = self._routes.get(destination_of(datagram))
                 if connection is not None:
-                    batches.setdefault((connection, address), []).append(datagram)
+                    batch = batches.setdefault((connection, address), [])
+                    batch.append(datagram)
+                    route = datagram[1:ROUTE_END] if datagram[0] < LONG_HEADER else b"?"
                 elif strangers < MAX_STRANGERS_PER_TURN and not self._closing:
                     strangers += self._meet(datagram, address)
         for (connection, address), batch in batches.items():

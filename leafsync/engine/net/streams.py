@@ -3,6 +3,7 @@
 import asyncio
 from typing import Protocol
 
+from leafsync.engine.net.pieces import Pieces
 from leafsync.errors import ConnectionLost, LeafSyncError, PeerStalled, ProtocolViolated, StreamReset, StreamStopped
 
 WRITE_PIECE = 64 * 1024
@@ -37,7 +38,7 @@ class Stream:
         self._owner = owner
         self._id = stream_id
         self._credit_step = credit_step
-        self._buffer = bytearray()
+        self._buffer = Pieces()
         self._credited = 0
         self._given = 0
         self._wanted = 0
@@ -74,7 +75,7 @@ class Stream:
         return self._take(min(limit, len(self._buffer)))
 
     async def read_exactly(self, n: int, *, deadline: float | None = None) -> bytes:
-        """Return exactly `n` bytes; they are assembled in one buffer and copied once.
+        """Return exactly `n` bytes; they are assembled when all are there, and copied once.
 
         Raises:
             PeerStalled: they did not all come within `deadline` seconds.
@@ -136,8 +137,7 @@ class Stream:
             self._wanted = 0
 
     def _take(self, count: int) -> bytes:
-        with memoryview(self._buffer) as view:
-            data = bytes(view[:count])
+        data = bytes(self._buffer[:count])
         del self._buffer[:count]
         self._credit(max(0, count - self._credited))
         self._credited = max(0, self._credited - count)

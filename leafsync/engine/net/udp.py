@@ -22,8 +22,9 @@ logger = logging.getLogger("leafsync.net")
 SOCKET_BUFFER = 4 * 1024 * 1024
 """Bytes asked of the kernel for each direction: 30 ms of a gigabit, while the loop is busy elsewhere."""
 
-RECEIVE_BUDGET = 128
-"""Datagrams read in one loop turn: about 5 ms of work. The loop calls again at once if there are more."""
+RECEIVE_BUDGET = 256
+"""Datagrams read in one loop turn: about 2 ms of work (7 us each), 5 on the stock path. The loop calls again at once if
+there are more."""
 
 MAX_SEGMENTS = 64
 MAX_SEGMENTED = 65_000
