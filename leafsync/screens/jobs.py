@@ -1,5 +1,6 @@
 """What Serve and Connect share: a form that starts a job, and a card for each job with the keys that act on it."""
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -220,12 +221,12 @@ class JobsScreen(MainScreen):
         self.app.push_screen(ConfirmModal(title, forms.said_in_form(error), yes=yes), answered)
         return True
 
+    @abstractmethod
     async def begin(self, *, force: bool, reset: bool) -> int:
         """Begin the job that the form says and return its id; `force` and `reset` as in the options.
 
         Raises LeafSyncError.
         """
-        raise NotImplementedError
 
     def refused(self, error: LeafSyncError) -> None:
         """Say an error beside the field that it is about, if it is about one."""

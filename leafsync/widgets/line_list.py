@@ -25,6 +25,16 @@ KINDS = ("title", "quiet", "good", "warn", "bad")
 CUT = "…"
 """Ends a line that is longer than the list is wide."""
 
+CURSOR_KEYS: list[BindingType] = [
+    Binding("up", "move(-1)", "Up", show=False),
+    Binding("down", "move(1)", "Down", show=False),
+    Binding("pageup", "page(-1)", "Page up", show=False),
+    Binding("pagedown", "page(1)", "Page down", show=False),
+    Binding("home", "first", "First", show=False),
+    Binding("end", "last", "Last", show=False),
+]
+"""Keys that move the cursor of a list."""
+
 MARK = "› "
 """Before the line with the cursor, so that it can be told without colours."""
 
@@ -58,15 +68,7 @@ class LineList(ScrollView, Generic[T], can_focus=True):
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"line-list--cursor", *(f"line-list--{kind}" for kind in KINDS)}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False),
-        Binding("down", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "first", "First", show=False),
-        Binding("end", "last", "Last", show=False),
-        Binding("enter", "choose", "Choose", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*CURSOR_KEYS, Binding("enter", "choose", "Choose", show=False)]
 
     cursor: reactive[int] = reactive(0, repaint=False)
     """Index of the row the cursor is on."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -15,6 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from leafsync.progress import truncate_middle
+from leafsync.widgets.line_list import CURSOR_KEYS
 from leafsync.widgets.transfer_line import KINDS, Part, line, titles
 from leafsync.widgets.transfer_model import TransferModel
 from leafsync.widgets.transfer_rows import Row, Sort
@@ -92,14 +93,7 @@ class TransferList(ScrollView, can_focus=True):
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"transfers--cursor", *(f"transfers--{kind}" for kind in KINDS)}
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False),
-        Binding("down", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "first", "First", show=False),
-        Binding("end", "last", "Last", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = CURSOR_KEYS
 
     class Moved(Message):
         """The cursor was moved to another row."""
