@@ -30,6 +30,7 @@ async def picture(scene: str) -> str:
     with tempfile.TemporaryDirectory() as home:
         async with played(scene, Path(home), size=SIZE) as stage:
             await stage.pilot.pause(QUIET)
+            await stage.tick()
             return svg(stage.app, title=SCENES[scene].title)
 
 

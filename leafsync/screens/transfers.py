@@ -122,6 +122,10 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
         self.model.sort_by(self.settings.state.sort)
         self._say()
 
+    def on_resize(self) -> None:
+        """Say what fits now."""
+        self._say()
+
     # What comes in
 
     def show(self, snapshot: Snapshot) -> None:

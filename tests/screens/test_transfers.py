@@ -551,3 +551,13 @@ async def test_a_long_reason_stays_beside_its_label(tmp_path: Path) -> None:
         column = lines[at].index("a reason")
         assert lines[at + 1].strip("│ ").split()[0] == lines[at + 1][column:].split()[0]
         assert lines[at + 1][column - 1] == " "
+
+
+async def test_the_lines_fit_as_soon_as_the_window_is_another(tmp_path: Path) -> None:
+    async with scene(tmp_path, (100, 30)) as it:
+        await it.connect()
+        await it.tick()
+        assert "▸ active 0" in it.text
+        await it.desk.pilot.resize_terminal(60, 20)
+        await it.until(lambda: "▸ active 0" not in it.text)
+        assert "▸ 0" in it.text
