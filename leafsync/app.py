@@ -109,7 +109,8 @@ class LeafSyncApp(App[int]):
         self._progress = Progress()
         self._wire = Meter()
         self._ticks = 0
-        self._seen = Snapshot(-1)
+        self._shown: tuple[Snapshot, Screen[Any] | None] = Snapshot(-1), None
+        """What was shown last, and on which screen."""
         self._asking = asyncio.Lock()
         self._refusals_told = 0.0
         self._theme_at_start = DEFAULT
@@ -150,16 +151,16 @@ class LeafSyncApp(App[int]):
         if not self.is_running or not (due or self.app_focus):
             return  # the last ticks come while the screens are taken down
         snapshot, now = self.bridge.snapshot(), self.clock()
-        if snapshot == self._seen and not due:
+        screen = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, MainScreen)), None)
+        if (snapshot, screen) == self._shown and not due:
             return
-        self._seen = snapshot
         self._progress.observe(snapshot, now)
         self._wire.add(now, wire_bytes(snapshot))
         self._on_tick(snapshot, self._progress)
-        screen = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, MainScreen)), None)
         if screen is not None and screen.is_mounted:
             screen.query_one(TopBar).state = state_text(snapshot, self._wire)
             screen.show(snapshot)
+            self._shown = snapshot, screen
 
     # What the engine says
 

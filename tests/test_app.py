@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from leafsync.screens.transfers import TransfersScreen
+from leafsync.widgets.top_bar import TopBar
+from leafsync.widgets.transfer_list import TransferList
 from tests.support import cast
 from tests.support.stage import staged
 
@@ -10,8 +13,22 @@ async def test_a_tick_that_comes_while_the_app_closes_does_no_harm(tmp_path: Pat
     async with staged(tmp_path) as stage:
         await stage.jobs(cast.serving())
         await stage.open("serve")
-        screen = stage.app.screen
-        await stage.close()
-        assert screen.is_mounted
-        assert not screen.query("TopBar")
+        await stage.app.screen.query_one(TopBar).remove()
+        stage.show(cast.serving(1))
+        stage.app._running = False  # textual says so first, and then takes the widgets away one by one
         stage.app._tick()
+        stage.app._running = True
+
+
+async def test_a_screen_that_one_goes_to_is_shown_where_everything_stands(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.jobs(cast.serving(), cast.transferring())
+        cast.fill_photos(stage.engine.jobs[2].transfers)
+        await stage.open("serve")
+        await stage.pilot.press("f5")
+        await stage.until(lambda: stage.app.screen.query(TransferList))
+        stage.app._ticks = 0  # the next one looks only because something is new
+        stage.app._tick()
+        screen = stage.app.screen
+        assert isinstance(screen, TransfersScreen)
+        assert [job.standing.id for job in screen.model.jobs] == [1, 2]
