@@ -43,6 +43,12 @@ TICK = 0.2
 QUIET_TICKS = 5
 """Ticks of which one is taken while nothing changes, or while the terminal says that nobody looks at it."""
 
+FAST_RATE = 20e6
+FAST_TICKS = 2
+"""Bytes per second on the wire from which on one tick of so many is taken: a picture costs a fast transfer more than it
+tells, and keys are answered between pictures.
+"""
+
 REFUSALS_TOLD = 60.0
 """Seconds in which one toast tells of refused devices: strangers must not be able to fill the screen."""
 
@@ -150,6 +156,8 @@ class LeafSyncApp(App[int]):
         due = self._ticks % QUIET_TICKS == 0
         if not self.is_running or not (due or self.app_focus):
             return  # the last ticks come while the screens are taken down
+        if self._ticks % FAST_TICKS and (self._wire.rate or 0) > FAST_RATE:
+            return
         snapshot, now = self.bridge.snapshot(), self.clock()
         screen = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, MainScreen)), None)
         if (snapshot, screen) == self._shown and not due:

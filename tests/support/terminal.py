@@ -103,7 +103,7 @@ class Terminal:
             self.process.send_signal(number)
         end = time.monotonic() + deadline
         while self.process.poll() is None:
-            assert time.monotonic() < end, "the process did not end"
+            assert time.monotonic() < end, f"the process did not end; this is on the screen:\n{self.text()}"
             self.read()
         while self.read(0.0):
             pass
