@@ -65,6 +65,9 @@ class JobsScreen(MainScreen):
         .form {{ width: 2fr; max-width: 64; padding: 0 1; height: 1fr; border-right: vkey $panel; }}
         .form .row {{ height: auto; margin-top: 1; }}
         .form .row Button {{ min-width: 9; margin-right: {LABEL_WIDTH - 9}; }}
+        /* As in Choices: one line high in the colours of the terminal too. */
+        .form Button.-textual-compact.-textual-compact:ansi:disabled {{ border: none !important; }}
+        .form Button.-textual-compact.-textual-compact:ansi.-active {{ border: none !important; }}
         .form Tick {{ background: transparent; width: 1fr; }}
         .form .why {{ color: $text-muted; width: 1fr; height: auto; }}
         .form .heading {{ text-style: bold; color: $primary; margin-bottom: 1; }}

@@ -84,7 +84,7 @@ class Terminal:
     def shows_soon(self, text: str, seconds: float = 1.0) -> bool:
         """Read for a while; say whether `text` came on the screen."""
         end = time.monotonic() + seconds
-        while text not in self.text() and time.monotonic() < end:
+        while text not in self.text() and self.process.poll() is None and time.monotonic() < end:
             self.read()
         return text in self.text()
 
