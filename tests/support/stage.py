@@ -7,6 +7,7 @@ the disk is what `Disk` has. So a scene looks the same wherever and whenever it 
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from unittest.mock import patch
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from textual.filter import Monochrome
 
-from leafsync.app import LeafSyncApp
+from leafsync.app import FAST_TICKS, QUIET_TICKS, LeafSyncApp
 from leafsync.bridge import (
     Ask,
     Bridge,
@@ -55,6 +56,9 @@ HOME = "/home/ana"
 
 DEADLINE = 10.0
 """Seconds until a scene gives up waiting for what it wants to see: far more than anything takes."""
+
+EVERY_TICK = math.lcm(QUIET_TICKS, FAST_TICKS)
+"""The number of a tick that is never left out."""
 
 FOR_EVER = 86_400.0
 """Seconds that a toast stays: a slow machine must not be too late to see it."""
@@ -211,9 +215,9 @@ class Stage:
     async def tick(self) -> None:
         """Have the app look at the engine once, and wait until it has."""
         looked = asyncio.Event()
-        self.engine.shown = replace(self.engine.shown, version=self.engine.shown.version + 1)
 
         def look() -> None:
+            self.app._ticks = EVERY_TICK - 1
             self.app._tick()
             looked.set()
 
