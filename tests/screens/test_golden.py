@@ -71,6 +71,7 @@ async def looked_at(stage: Stage, scene: str, name: str, found: Path) -> str:
         if time.monotonic() > deadline:
             new = keep(found / golden(scene, name).name, seen)
             return difference(f"{scene}, {name}", text_of(expected), text_of(seen), new)
+        await stage.pilot.pause(0.01)
         await stage.tick()
     return ""
 
@@ -84,6 +85,7 @@ async def at_rest(stage: Stage) -> str:
     """Return what is seen once it does not change any more."""
     seen, since = svg(stage.app), time.monotonic()
     while time.monotonic() - since < QUIET:
+        await stage.pilot.pause(0.01)
         await stage.tick()
         now = svg(stage.app)
         if now != seen:

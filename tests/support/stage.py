@@ -195,6 +195,7 @@ class Stage:
         self.app = LeafSyncApp(self.bridge, settings, first=first, clock=lambda: self.now)
         self.pilot = await self._open.enter_async_context(self.app.run_test(size=self._size, notifications=True))
         await self.tick()
+        await self.pilot.pause()
 
     async def close(self) -> None:
         """Close the app; nobody answers questions any more."""
@@ -211,6 +212,7 @@ class Stage:
         """Press keys, and have the app look at the engine."""
         await self.pilot.press(*keys)
         await self.tick()
+        await self.pilot.pause()
 
     async def tick(self) -> None:
         """Have the app look at the engine once, and wait until it has."""
@@ -224,7 +226,6 @@ class Stage:
         self.app.call_later(look)
         async with asyncio.timeout(DEADLINE):
             await looked.wait()
-        await self.pilot.pause()
 
     async def forward(self, seconds: float, *jobs: ServeStatus | ConnectStatus) -> None:
         """Move the clock on; with jobs, they stand elsewhere then."""
