@@ -218,7 +218,7 @@ async def test_many_tiny_writes_cost_the_reader_no_more_than_their_bytes(make_pa
         client._transmit()
     await asyncio.sleep(1)
     (stream,) = server._streams.values()
-    assert len(stream._buffer._pieces) == 1
+    assert len(stream._buffer._segments) == 1
     assert len(stream._buffer) == 200
 
 

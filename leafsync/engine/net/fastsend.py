@@ -21,7 +21,7 @@ from aioquic.quic.stream import QuicStream, QuicStreamSender
 
 from leafsync.engine.net.addresses import SocketAddress
 from leafsync.engine.net.fastreceive import PROTECTED_BITS, SAMPLE, SHORT_HEADER, SPIN_BIT, TWO_BYTES
-from leafsync.engine.net.pieces import Pieces
+from leafsync.engine.net.segmented import SegmentedBuffer
 
 if TYPE_CHECKING:
     from aioquic._crypto import AEAD, HeaderProtection
@@ -102,7 +102,7 @@ class FastSend(QuicConnection):
     def _get_or_create_stream_for_send(self, stream_id: int) -> QuicStream:
         stream = super()._get_or_create_stream_for_send(stream_id)
         if self.fast and not stream.sender._buffer_stop and type(stream.sender._buffer) is bytearray:
-            stream.sender._buffer = Pieces()  # type: ignore[assignment]
+            stream.sender._buffer = SegmentedBuffer()  # type: ignore[assignment]
         return stream
 
     def _may_send_fast(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Protocol
 
-from leafsync.engine.net.pieces import Pieces
+from leafsync.engine.net.segmented import SegmentedBuffer
 from leafsync.errors import ConnectionLost, LeafSyncError, PeerStalled, ProtocolViolated, StreamReset, StreamStopped
 
 WRITE_PIECE = 64 * 1024
@@ -38,7 +38,7 @@ class Stream:
         self._owner = owner
         self._id = stream_id
         self._credit_step = credit_step
-        self._buffer = Pieces()
+        self._buffer = SegmentedBuffer()
         self._credited = 0
         self._given = 0
         self._wanted = 0

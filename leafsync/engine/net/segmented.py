@@ -1,4 +1,4 @@
-"""Bytes on their way through a stream, kept in the pieces they came in: what was not acknowledged, what was not read.
+"""Bytes on their way through a stream, kept in the segments they came in: not acknowledged yet, or not read yet.
 
 Appending to a bytearray that has lost bytes at its front copies all of it every few hundred kilobytes, 4 MiB each time
 when a window is full: 8 % of a sender's time at full speed. This has the few operations that are used of one, those
@@ -9,18 +9,18 @@ from bisect import bisect_right
 from typing import Self
 
 SMALL = 4096
-"""Pieces shorter than this are joined to the next one: many small messages must not become many small pieces."""
+"""Segments shorter than this are joined to the next one: small messages must not become as many small segments."""
 
 
-class Pieces:
+class SegmentedBuffer:
     """Behaves like a bytearray that is appended to, sliced, and cut off at its front. Positions count from there."""
 
-    __slots__ = ("_front", "_pieces", "_starts", "_stop")
+    __slots__ = ("_front", "_segments", "_starts", "_stop")
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._segments: list[bytes] = []
         self._starts: list[int] = []
-        """Where each piece begins, counted from the first byte there ever was."""
+        """Where each segment begins, counted from the first byte there ever was."""
         self._front = 0
         self._stop = 0
 
@@ -31,30 +31,30 @@ class Pieces:
         return bytes(self[0 : len(self)])
 
     def __iadd__(self, data: bytes) -> Self:
-        if self._pieces and len(self._pieces[-1]) < SMALL:
-            self._pieces[-1] += data
+        if self._segments and len(self._segments[-1]) < SMALL:
+            self._segments[-1] += data
         else:
-            self._pieces.append(bytes(data))
+            self._segments.append(bytes(data))
             self._starts.append(self._stop)
         self._stop += len(data)
         return self
 
     def __getitem__(self, where: slice) -> bytes | memoryview:
-        """Return the bytes from `where.start` to `where.stop`: a view of them if they are in one piece."""
+        """Return the bytes from `where.start` to `where.stop`: a view of them if they are in one segment."""
         start = self._front + (where.start or 0)
         stop = min(self._stop, self._stop if where.stop is None else self._front + where.stop)
         if start >= stop:
             return b""
         at = bisect_right(self._starts, start) - 1
         begin = self._starts[at]
-        view = memoryview(self._pieces[at])[start - begin : stop - begin]
+        view = memoryview(self._segments[at])[start - begin : stop - begin]
         if len(view) == stop - start:
             return view
         parts: list[bytes | memoryview] = [view]
         start += len(view)
         while start < stop:
             at += 1
-            parts.append(memoryview(self._pieces[at])[: stop - start])
+            parts.append(memoryview(self._segments[at])[: stop - start])
             start += len(parts[-1])
         return b"".join(parts)
 
@@ -68,6 +68,6 @@ class Pieces:
             raise ValueError("only the front can be cut off")
         self._front = min(self._stop, self._front + where.stop)
         gone = 0
-        while gone < len(self._pieces) and self._starts[gone] + len(self._pieces[gone]) <= self._front:
+        while gone < len(self._segments) and self._starts[gone] + len(self._segments[gone]) <= self._front:
             gone += 1
-        del self._pieces[:gone], self._starts[:gone]
+        del self._segments[:gone], self._starts[:gone]

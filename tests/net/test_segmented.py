@@ -1,8 +1,8 @@
-"""The buffer of pieces against the bytearray it stands for."""
+"""The segmented buffer against the bytearray it stands for."""
 
 from hypothesis import given, strategies as st
 
-from leafsync.engine.net.pieces import SMALL, Pieces
+from leafsync.engine.net.segmented import SMALL, SegmentedBuffer
 
 steps = st.lists(
     st.one_of(
@@ -17,7 +17,7 @@ steps = st.lists(
 
 @given(steps, st.integers(0, 3 * SMALL))
 def test_it_is_a_bytearray_to_its_user(script: list[tuple[str, int]], offset: int) -> None:
-    model, buffer = bytearray(), Pieces()
+    model, buffer = bytearray(), SegmentedBuffer()
     for number, (what, size) in enumerate(script):
         if what == "write":
             data = bytes([number]) * size
@@ -36,16 +36,16 @@ def test_it_is_a_bytearray_to_its_user(script: list[tuple[str, int]], offset: in
 
 
 def test_small_writes_share_pieces_and_what_is_cut_off_is_freed() -> None:
-    buffer = Pieces()
+    buffer = SegmentedBuffer()
     for _ in range(10_000):
         buffer += b"ten bytes."
-    assert len(buffer._pieces) < 30
+    assert len(buffer._segments) < 30
     del buffer[:99_995]
-    assert len(buffer._pieces) == 1
+    assert len(buffer._segments) == 1
     assert bytes(buffer) == b"ytes."
 
 
 def test_a_slice_within_a_piece_is_not_copied() -> None:
-    buffer = Pieces()
+    buffer = SegmentedBuffer()
     buffer += bytes(100_000)
     assert isinstance(buffer[1000:50_000], memoryview)
