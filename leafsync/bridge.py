@@ -17,6 +17,7 @@ from textual.message import Message
 
 from leafsync.engine.core.address import (
     DEFAULT_PORT as DEFAULT_PORT,
+    MAX_PORT as MAX_PORT,
     Address as Address,
     parse_address as parse_address,
 )

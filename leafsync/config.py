@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from leafsync.engine.core.address import DEFAULT_PORT
+from leafsync.engine.core.address import DEFAULT_PORT, MAX_PORT
 from leafsync.engine.core.options import DEFAULT_STREAMS, MAX_STREAMS
 from leafsync.errors import ConfigMalformed, UsageError
 
@@ -109,7 +109,7 @@ def _name(value: object) -> str:
 
 
 def _port(value: object) -> int:
-    return _whole(value, 0, 65535)
+    return _whole(value, 0, MAX_PORT)
 
 
 def _streams(value: object) -> int:

@@ -7,13 +7,11 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from leafsync.bridge import MAX_STREAMS, parse_address, parse_fingerprint, path_problem
-from leafsync.config import MAX_RATE_MBPS, check_rate
+from leafsync import values
+from leafsync.bridge import MAX_PORT, MAX_STREAMS, parse_address, parse_fingerprint, path_problem
+from leafsync.config import MAX_RATE_MBPS
 from leafsync.errors import FolderIdentityLost, FolderNotDirectory, FolderRefused, LeafSyncError, PortInUse
 from leafsync.text import printable
-
-MAX_PORT = 65535
-"""The highest UDP port (RFC 768)."""
 
 _SEPARATORS = re.compile(r"[\s:-]+")
 """What may stand between the groups of a fingerprint."""
@@ -47,7 +45,7 @@ def folder_reason(text: str) -> str:
 
 def inner_path(text: str) -> str:
     """Return the path inside the folder that was typed, "" for all of the folder."""
-    return text.strip().removeprefix("./").rstrip("/")
+    return values.inner_path(text.strip())
 
 
 def file_reason(text: str) -> str:
@@ -58,10 +56,7 @@ def file_reason(text: str) -> str:
 
 def whole(text: str, low: int, high: int) -> int | None:
     """Return the whole number that was typed, None if it is none from `low` to `high`."""
-    text = text.strip()
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        return None
-    return int(text) if low <= int(text) <= high else None
+    return values.whole(text.strip(), low, high)
 
 
 def port_reason(text: str) -> str:
@@ -106,8 +101,8 @@ def rate_of(text: str) -> float | None:
     """Return the rate in megabits per second that was typed, None for no limit. Raises ValueError."""
     if not text.strip():
         return None
-    rate = float(text)
-    if not check_rate(rate):
+    rate = values.rate(text)
+    if rate is None:
         raise ValueError(text)
     return rate
 

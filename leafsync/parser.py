@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Callable
 from typing import NoReturn
 
+from leafsync import values
 from leafsync.commands import devices, records, status, sync
 from leafsync.commands.completion import FOLDER, SHELLS, completion
-from leafsync.config import MAX_RATE_MBPS, check_rate
-from leafsync.engine.core.address import DEFAULT_PORT, parse_address
+from leafsync.config import MAX_RATE_MBPS
+from leafsync.engine.core.address import DEFAULT_PORT, MAX_PORT, parse_address
 from leafsync.engine.core.names import path_problem
 from leafsync.engine.core.options import DEFAULT_STREAMS, MAX_STREAMS
 from leafsync.engine.core.reconcile import MAX_DELETE_SHARE, MAX_DELETES, Mode
@@ -50,19 +51,17 @@ DEVICE = "its name, or 8 or more digits of its fingerprint"
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
+        number = values.whole(text, low, high)
+        if number is None:
             raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {low} to {high}")
-        return int(text)
+        return number
 
     return read
 
 
 def _rate(text: str) -> float:
-    try:
-        megabits = float(text)
-    except ValueError:
-        megabits = 0.0
-    if not check_rate(megabits):
+    megabits = values.rate(text)
+    if megabits is None:
         raise argparse.ArgumentTypeError(
             f"'{text}' is not a number of megabits per second above 0 and up to {MAX_RATE_MBPS:.0f}"
         )
@@ -76,7 +75,7 @@ def _text(text: str) -> str:
 
 
 def _path_in_folder(text: str) -> str:
-    path = text.removeprefix("./").rstrip("/")
+    path = values.inner_path(text)
     problem = path_problem(path) if path else "it names no path inside the folder"
     if problem:
         raise PathRefused(path=text, reason=problem)
@@ -160,7 +159,7 @@ def _add_serve(commands: "argparse._SubParsersAction[Parser]", parents: list[Par
     parser.add_argument("folder", metavar=FOLDER, type=_text, help="the folder to offer")
     parser.add_argument("--host", metavar="H", type=_text, help="listen on this address alone (default: all)")
     parser.add_argument(
-        "--port", metavar="N", type=_whole(0, 65535), help=f"UDP port, 0 for any free one (default: {DEFAULT_PORT})"
+        "--port", metavar="N", type=_whole(0, MAX_PORT), help=f"UDP port, 0 for any free one (default: {DEFAULT_PORT})"
     )
     parser.add_argument(
         "--read-only", action="store_true", help="take no changes from anyone; what they would change is listed there"

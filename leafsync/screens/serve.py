@@ -8,7 +8,7 @@ from textual import on, work
 from textual.widget import Widget
 
 from leafsync import forms
-from leafsync.bridge import EndedJob, ServeOptions, ServeStatus, Snapshot
+from leafsync.bridge import MAX_PORT, EndedJob, ServeOptions, ServeStatus, Snapshot
 from leafsync.screens.jobs import JobsScreen
 from leafsync.widgets.field import Field
 from leafsync.widgets.folder_field import FolderField
@@ -75,7 +75,7 @@ cards and back.
         field = self.query_one("#port", Field)
         port = int(field.value)
         reason = await asyncio.to_thread(forms.port_in_use_reason, port)
-        if forms.whole(field.value, 0, forms.MAX_PORT) == port and not self._starting and reason != field.reason:
+        if forms.whole(field.value, 0, MAX_PORT) == port and not self._starting and reason != field.reason:
             field.refuse(reason)
             self._weigh()
 

@@ -8,6 +8,9 @@ from leafsync.errors import AddressMalformed
 DEFAULT_PORT = 4455
 """The UDP port of `leafsync serve` when none is named."""
 
+MAX_PORT = 65535
+"""The highest UDP port (RFC 768)."""
+
 MAX_HOST = 253
 """Characters of a host name (RFC 1035 section 2.3.4)."""
 
@@ -38,6 +41,6 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
     if len(host) > MAX_HOST:
         raise AddressMalformed(address=text, reason=f"the host name is longer than {MAX_HOST} characters")
     port = int(match["port"]) if match["port"] else default_port
-    if not 1 <= port <= 65535:
-        raise AddressMalformed(address=text, reason="a port is a number from 1 to 65535")
+    if not 1 <= port <= MAX_PORT:
+        raise AddressMalformed(address=text, reason=f"a port is a number from 1 to {MAX_PORT}")
     return Address(host, port)
