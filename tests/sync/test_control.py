@@ -5,12 +5,14 @@ import shutil
 import pytest
 
 from leafsync.engine.core.events import PeerConnected, PeerLeft, Reconnecting, ServeStarted, Warned
+from leafsync.engine.core.messages import Digest
 from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.core.status import Direction, PassState, TransferState
 from leafsync.engine.net.trust import Permission
 from leafsync.engine.service import Engine
 from leafsync.engine.sync import connecting, serving
-from leafsync.errors import TrustWithdrawn
+from leafsync.engine.sync.connect import Client
+from leafsync.errors import ConnectionLost, TrustWithdrawn
 from tests.support.devices import Device, Pair, until
 
 OLD = 1_700_000_000.0
@@ -198,3 +200,36 @@ async def test_both_sides_list_what_moved(tmp_path_factory: pytest.TempPathFacto
         await job.stop()
     await until(lambda: bool(pair.server.seen(PeerLeft)))
     assert not pair.server.seen(Warned)
+
+
+async def test_a_connection_that_is_lost_after_the_transfers_leaves_none_waiting(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only while content moves: both sides are looked at once more, and what was sent is not settled before."""
+    monkeypatch.setattr(connecting, "FIRST_RETRY", 60.0)
+    pair.client.write("mine", "x" * 5000, mtime=OLD)
+    server = await pair.server.serve()
+    digest, asked = Client.digest, 0
+
+    async def breaking(client: Client, only: str) -> Digest:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise ConnectionLost(peer="server", reason="a test")
+        return await digest(client, only)
+
+    monkeypatch.setattr(Client, "digest", breaking)
+    job = await pair.client.connect(server, mode=Mode.BOTH)
+    log = job.transfers
+    settled: list[str] = []
+    settle_all = log.settle_all
+
+    def watching(peer: str, error: str = "") -> None:
+        settled.append(error)
+        settle_all(peer, error)
+
+    monkeypatch.setattr(log, "settle_all", watching)
+    await until(lambda: job.status().state is PassState.RECONNECTING)
+    assert settled == ["the pass was interrupted"]
+    assert log.active_count == 0
+    await job.stop()

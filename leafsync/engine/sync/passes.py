@@ -157,7 +157,11 @@ class Passes:
         self._first = False
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
-            summary = await self._change(base, sides, progress)
+            try:
+                summary = await self._change(base, sides, progress)
+            except BaseException:
+                progress.close("the pass was interrupted")
+                raise
         elif not self._options.dry_run:
             await self._base.hold(NOTHING_HELD)
             await self._agree(base, sides)
@@ -200,11 +204,7 @@ class Passes:
                 await self._agree(base, sides)
             return _planned(plan, dry_run=self._options.dry_run)
         progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
-        try:
-            application, outcome = await self._carry_out(plan, sides, progress, now)
-        except BaseException:
-            progress.close("the pass was interrupted")
-            raise
+        application, outcome = await self._carry_out(plan, sides, progress, now)
         sides = await self._look(_known(base) | sides.known, progress, fresh=False)
         if outcome.unnamed:
             outcome = await self._try_again(base, sides, outcome, progress, now)
