@@ -1,11 +1,10 @@
 """A field for a folder: what is typed is looked at on the disk, off the loop, while it is typed."""
 
-import asyncio
-
 from textual import work
 
 from leafsync import forms
 from leafsync.widgets.field import Field
+from leafsync.widgets.listing import in_thread
 
 
 class FolderField(Field):
@@ -60,12 +59,19 @@ class FolderField(Field):
         try:
             while True:
                 text = self.value
-                reason = await asyncio.to_thread(forms.folder_reason, text)
+                reason = await self._reason(text)
                 if text == self.value:
                     break
         finally:
             self._looking = False
         self._found(text, reason)
+
+    async def _reason(self, text: str) -> str:
+        """Say why the folder cannot be used, in a thread that holds neither other work nor the end of the app."""
+        try:
+            return await in_thread(lambda _stopped: forms.folder_reason(text))
+        except TimeoutError:
+            return "its disk does not answer"
 
     def _found(self, text: str, reason: str) -> None:
         self._looked = text

@@ -192,3 +192,18 @@ async def test_the_home_directory_is_resolved(monkeypatch: pytest.MonkeyPatch, t
         await known(pilot, app.field)
         assert app.field.path == "~nobody-is-called-this"
         assert app.field.reason == "it does not exist"
+
+
+async def test_a_dead_disk_holds_neither_the_field_nor_the_end_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def dead(_text: str) -> str:
+        threads.append(threading.current_thread())
+        raise TimeoutError
+
+    monkeypatch.setattr(forms, "folder_reason", dead)
+    app = Form("/mnt/dead")
+    async with app.run_test(size=(60, 6)) as pilot:
+        await known(pilot, app.field)
+        assert app.field.reason == "its disk does not answer"
+    assert all(thread.daemon for thread in threads)  # the interpreter waits for all others when it ends
