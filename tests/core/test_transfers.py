@@ -41,7 +41,7 @@ def test_one_path_goes_to_two_devices_and_comes_from_one() -> None:
     for peer, direction in (("nas", Direction.OUT), ("lap", Direction.OUT), ("lap", Direction.IN)):
         log.start(key("a", peer=peer, direction=direction), 5)
     log.settle(key("a", peer="lap", direction=Direction.OUT))
-    assert len(log.active) == 2
+    assert len(log.moving(9)) == 2
     assert len(log.since(0, 0).rows) == 3
 
 

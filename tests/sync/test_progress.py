@@ -23,11 +23,11 @@ def test_a_file_from_the_wire_and_from_here() -> None:
     progress.add("a", 150, fetched=True)
     progress.add("a", 30, fetched=False)
     wire.at = (1160, 510)
-    assert list(log.active) == [TransferStatus("a", 200, 180, TransferState.ACTIVE, "", Direction.IN, "nas")]
+    assert list(log.moving(9)) == [TransferStatus("a", 200, 180, TransferState.ACTIVE, "", Direction.IN, "nas")]
     assert progress.totals == Totals(2, 0, 300, 180, fetched=150, reused=30, wire_in=160, wire_out=10)
     progress.add("a", 20, fetched=True)
     progress.finish("a")
-    assert not log.active
+    assert not log.moving(9)
     assert (progress.totals.files_done, progress.totals.bytes_done) == (1, 200)
 
 
@@ -56,7 +56,7 @@ def test_a_file_sent_in_part_is_done_when_all_that_was_asked_for_went() -> None:
     progress = Progress(Wire(), log)
     progress.expect(Direction.OUT, [("a", 100)])
     progress.send("a", 100, 40)
-    assert [(row.done, row.state) for row in log.active] == [(40, TransferState.ACTIVE)]
+    assert [(row.done, row.state) for row in log.moving(9)] == [(40, TransferState.ACTIVE)]
     progress.finish_sending("a")
     progress.settle(1, 100)
     assert [(row.done, row.state) for row in log.since(0, 0).rows] == [(100, TransferState.DONE)]

@@ -127,11 +127,6 @@ class TransferLog:
         return row.done if row is not None else 0
 
     @property
-    def active(self) -> tuple[TransferStatus, ...]:
-        """The files on their way."""
-        return tuple(_status(key, row) for key, row in self._active.items())
-
-    @property
     def active_count(self) -> int:
         """How many files are on their way."""
         return len(self._active)
