@@ -7,7 +7,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from leafsync.actions import bind
 from leafsync.bridge import Device, Permission, Snapshot
@@ -19,6 +19,7 @@ from leafsync.screens.list_modal import HEIGHTS, WIDTHS
 from leafsync.tables import local_time
 from leafsync.text import printable
 from leafsync.widgets.device_table import PERMISSIONS, TIME_WIDTH, DeviceTable
+from leafsync.widgets.key_line import KeyLine
 from leafsync.widgets.own_code import OwnCode, group_lines
 from leafsync.widgets.top_bar import TopBar
 
@@ -90,7 +91,7 @@ On top is the fingerprint of this device, for the other person to compare.
         yield Static(EMPTY, id="empty", classes="quiet", markup=False)
         yield DeviceTable()
         yield Static(id="details", markup=False)
-        yield Footer(show_command_palette=False)  # the help panel names its key; the room is needed
+        yield KeyLine()
 
     @property
     def table(self) -> DeviceTable:
@@ -157,7 +158,8 @@ On top is the fingerprint of this device, for the other person to compare.
         self.refresh_bindings()
         if device is None:
             return
-        details.border_title = Text(printable(device.name))
+        beside = "" if details.styles.border_left[0] else " "  # as a frame with corners has it
+        details.border_title = Text(f"{beside}{printable(device.name)}{beside}")
         details.update("\n".join(self._facts(device, max(20, self.size.width - 6))))
 
     def _facts(self, device: Device, width: int) -> list[str]:

@@ -118,7 +118,8 @@ async def test_without_a_job_it_says_how_to_get_one(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         await it.tick()
         assert "Nothing moves yet." in it.text
-        assert "1 serves a folder, 2 connects to another device." in it.text
+        assert "1 serves a folder." in it.text
+        assert "2 connects to another device." in it.text
         await it.connect()
         await it.tick()
         assert "Nothing to transfer." in it.text
