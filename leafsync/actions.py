@@ -47,7 +47,7 @@ _ALL = (
     Action("job.history", "h", "History", "Show what passes did to the folder, and take one back."),
     Action("job.conflicts", "c", "Conflicts", "Show the conflict copies in the folder, and decide them."),
     Action("job.held", "d", "Deletes", "Show the deletes that are held back, and let them happen.", rank=2),
-    Action("job.copy", "y", "Copy", "Copy the address or fingerprint to the clipboard.", rank=4),
+    Action("job.copy", "y", "Copy", "Copy the address or fingerprint to the clipboard.", rank=2),
     Action("trust.add", "a", "Add", "Trust a device by its fingerprint.", rank=1),
     Action("trust.rename", "r", "Rename", "Give the device another name."),
     Action("trust.permission", "e", "Permission", "Let the device only read, or write too.", rank=2),

@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
@@ -30,6 +30,7 @@ from leafsync.widgets.field import LABEL_WIDTH, Field
 from leafsync.widgets.folder_field import FolderField
 from leafsync.widgets.job_card import JobCard, JobList
 from leafsync.widgets.key_line import KeyLine
+from leafsync.widgets.pane import Pane
 from leafsync.widgets.tick import Tick
 from leafsync.widgets.top_bar import TopBar
 
@@ -124,8 +125,8 @@ class JobsScreen(MainScreen):
     def compose(self) -> ComposeResult:
         """Lay out the form beside the cards, or above them where the screen is narrow."""
         yield TopBar(self.NAME, self.bridge.device_name)
-        with VerticalScroll(classes="body", can_focus=False):
-            with VerticalScroll(classes="form", can_focus=False):
+        with Pane(classes="body"):
+            with Pane(classes="form"):
                 yield Static(self.HEADING, classes="heading", markup=False)
                 yield from self.fields()
                 with Horizontal(classes="row"):

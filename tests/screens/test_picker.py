@@ -576,7 +576,7 @@ async def test_an_entry_that_cannot_travel_says_why(home: Path) -> None:
     (home / "Music/\x1b[31m").mkdir()
     async with picking(home, "", files=True, root=str(home / "Music")) as used:
         await used.press("down", "ctrl+s")
-        assert used.said == "× The name contains control characters"
+        assert used.said == "× the name contains control characters"
         assert used.results == []
 
 
