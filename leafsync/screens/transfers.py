@@ -180,7 +180,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
 
     def _say(self) -> None:
         """Renew the lines around the list, and which keys do something."""
-        width = max(1, self.size.width - 4)
+        width = self.query_one("#states").content_size.width or max(1, self.size.width - 4)
         waits = attention(self._snapshot, self.bridge.summaries)
         self._line("totals", Text(figures(sums(self._snapshot, self.model.jobs), self._throughput, width)))
         self._line("attention", Text(f"! {waits}"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from textual.screen import Screen
-from textual.widgets import Input
+from textual.widgets import HelpPanel, Input
 
 from tests.support.scenes import played
 from tests.support.stage import Stage
@@ -72,3 +72,23 @@ async def test_in_the_colours_of_the_terminal_a_line_to_type_into_is_underlined(
             end = list(line.render_line(0))[-1]
             assert end.style is not None
             assert end.style.underline
+
+
+@pytest.mark.parametrize(
+    ("scene", "whole"),
+    [
+        ("trust", ["5eec  0dc4  19aa  8337", "bf72  5f02  6fda  9c78", "192.168.1.31:51820"]),
+        ("transfers", ["all 38", "✓ 12"]),
+        ("serve", ["● laptop  receiving, 23.0 MB/s", "● studio  connected"]),
+        ("connect", ["71 %  41.7 MB/s"]),
+    ],
+)
+async def test_what_is_beside_the_help_panel_is_not_cut(scene: str, whole: list[str], tmp_path: Path) -> None:
+    async with played(scene, tmp_path) as stage:
+        await stage.press("f1")
+        panel = stage.app.screen.query_one(HelpPanel)
+        await stage.until(lambda: panel.size.width)
+        await stage.tick()
+        await stage.pilot.pause()
+        left = "\n".join(line[: panel.region.x] for line in screen_text(stage.app).split("\n"))
+        assert all(text in left for text in whole), left
