@@ -56,3 +56,17 @@ async def test_a_job_from_before_the_first_look_is_shown_without_a_rate(tmp_path
             await stage.sees("↓ receiving")
             assert "B/s" not in screen_text(stage.app)
             assert "left" not in screen_text(stage.app)
+
+
+async def test_a_keymap_changes_the_key_of_both_things_that_it_does(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.jobs(cast.in_sync())
+        await stage.open("connect")
+        stage.app.set_keymap({"job.stop": "z"})
+        await stage.sees("z Stop")
+        await stage.end(1)
+        stage.show()
+        await stage.tick()
+        await stage.sees("z Put away")
+        await stage.press("z")
+        await stage.until(lambda: not stage.bridge.ended)
