@@ -24,6 +24,8 @@ class Action:
     """In a sentence."""
     shown: bool = True
     """Whether the footer has room for it."""
+    rank: int = 3
+    """Where the footer has no room for all, keys of a higher rank are left out first; the one of rank 0 never is."""
 
 
 _ALL = (
@@ -31,41 +33,41 @@ _ALL = (
     Action("app.connect", "2,f3", "Connect", "Go to the Connect screen.", shown=False),
     Action("app.trust", "3,f4", "Trust", "Go to the Trust screen.", shown=False),
     Action("app.transfers", "4,f5", "Transfers", "Go to the Transfers screen.", shown=False),
-    Action("app.help", "question_mark,f1", "Help", "Show the keys, and what the focused thing is for."),
-    Action("app.quit", "q,ctrl+q", "Quit", "Quit; asks while files move."),
-    Action("form.start", "ctrl+s", "Start", "Start what the form says."),
-    Action("form.browse", "ctrl+o", "Browse", "Choose the folder or file of the focused field in a tree."),
-    Action("form.preview", "ctrl+r", "Preview", "Show what a pass would do, before anything moves."),
+    Action("app.help", "question_mark,f1", "Help", "Show the keys, and what the focused thing is for.", rank=0),
+    Action("app.quit", "q,ctrl+q", "Quit", "Quit; asks while files move.", rank=1),
+    Action("form.start", "ctrl+s", "Start", "Start what the form says.", rank=1),
+    Action("form.browse", "ctrl+o", "Browse", "Choose the folder or file of the focused field in a tree.", rank=2),
+    Action("form.preview", "ctrl+r", "Preview", "Show what a pass would do, before anything moves.", rank=2),
     Action("form.recent", "ctrl+l", "Recent", "Choose from what was connected to before."),
-    Action("form.leave", "escape", "Leave form", "Go from the form to the jobs, where letters are keys."),
-    Action("job.form", "escape,f", "To form", "Go from the jobs to the form."),
-    Action("job.stop", "x", "Stop", "Stop the job, or put away one that has ended."),
-    Action("job.pause", "p", "Pause", "Pause the job: connections close, what came is kept. Again: go on."),
-    Action("job.sync", "n", "Sync now", "Do a pass, or try to connect, without waiting."),
+    Action("form.leave", "escape", "Leave form", "Go from the form to the jobs, where letters are keys.", rank=1),
+    Action("job.form", "escape,f", "To form", "Go from the jobs to the form.", rank=2),
+    Action("job.stop", "x", "Stop", "Stop the job, or put away one that has ended.", rank=1),
+    Action("job.pause", "p", "Pause", "Pause the job: connections close, what came is kept. Again: go on.", rank=1),
+    Action("job.sync", "n", "Sync now", "Do a pass, or try to connect, without waiting.", rank=2),
     Action("job.history", "h", "History", "Show what passes did to the folder, and take one back."),
     Action("job.conflicts", "c", "Conflicts", "Show the conflict copies in the folder, and decide them."),
-    Action("job.held", "d", "Deletes", "Show the deletes that are held back, and let them happen."),
-    Action("job.copy", "y", "Copy", "Copy the address or fingerprint to the clipboard."),
-    Action("trust.add", "a", "Add", "Trust a device by its fingerprint."),
+    Action("job.held", "d", "Deletes", "Show the deletes that are held back, and let them happen.", rank=2),
+    Action("job.copy", "y", "Copy", "Copy the address or fingerprint to the clipboard.", rank=2),
+    Action("trust.add", "a", "Add", "Trust a device by its fingerprint.", rank=1),
     Action("trust.rename", "r", "Rename", "Give the device another name."),
-    Action("trust.permission", "e", "Permission", "Let the device only read, or write too."),
-    Action("trust.remove", "x,delete", "Remove", "Stop trusting the device; asks first."),
-    Action("trust.replace", "k", "New key", "Give the device its new key."),
+    Action("trust.permission", "e", "Permission", "Let the device only read, or write too.", rank=2),
+    Action("trust.remove", "x,delete", "Remove", "Stop trusting the device; asks first.", rank=2),
+    Action("trust.replace", "k", "New key", "Give the device its new key.", rank=4),
     Action("trust.copy", "y", "Copy", "Copy the fingerprint to the clipboard."),
-    Action("transfers.filter", "slash", "Filter", "Show only transfers whose path has this text."),
-    Action("transfers.state", "f", "State", "Show only transfers in one state; again for the next state."),
-    Action("transfers.sort", "s", "Sort", "Sort by state, path, size or rate, one after the other."),
-    Action("transfers.details", "enter", "Details", "Show all there is to know of the transfer."),
-    Action("history.undo", "u", "Undo", "Take back what the pass did; asks first."),
+    Action("transfers.filter", "slash", "Filter", "Show only transfers whose path has this text.", rank=1),
+    Action("transfers.state", "f", "State", "Show only transfers in one state; again for the next state.", rank=2),
+    Action("transfers.sort", "s", "Sort", "Sort by state, path, size or rate, one after the other.", rank=2),
+    Action("transfers.details", "enter", "Details", "Show all there is to know of the transfer.", rank=1),
+    Action("history.undo", "u", "Undo", "Take back what the pass did; asks first.", rank=1),
     Action("conflicts.this", "t", "Keep this", "Keep the version that has the name; the copy goes to the trash."),
     Action("conflicts.other", "o", "Keep other", "Give the copy the name; the version that had it goes to the trash."),
     Action("conflicts.both", "b", "Keep both", "Keep both; the copy gets an ordinary name."),
-    Action("held.allow", "a", "Allow", "Let exactly these deletes happen; asks first."),
-    Action("picker.select", "ctrl+s", "Select", "Take what is marked."),
+    Action("held.allow", "a", "Allow", "Let exactly these deletes happen; asks first.", rank=1),
+    Action("picker.select", "ctrl+s", "Select", "Take what is marked.", rank=1),
     Action("picker.hidden", "ctrl+t", "Hidden", "Show hidden entries, or not."),
     Action("picker.up", "backspace", "Up", "Go to the directory above."),
     Action("picker.path", "slash", "Path", "Type a path; tab completes it."),
-    Action("modal.close", "escape", "Close", "Close this without doing anything."),
+    Action("modal.close", "escape", "Close", "Close this without doing anything.", rank=1),
     Action("modal.yes", "y", "Yes", "Do what the window asks about."),
 )
 
@@ -73,13 +75,16 @@ ACTIONS = {action.id: action for action in _ALL}
 """All actions, by id."""
 
 
-def bind(action_id: str, method: str, *, priority: bool = False, shown: bool | None = None) -> Binding:
-    """Return the binding of an action to the method `action_<method>` of what declares it."""
+def bind(action_id: str, method: str, *, priority: bool = False, shown: bool | None = None, label: str = "") -> Binding:
+    """Return the binding of an action to the method `action_<method>` of what declares it.
+
+    `label` says in the footer what it does there, where the action's own word would be wrong.
+    """
     action = ACTIONS[action_id]
     return Binding(
         action.keys,
         method,
-        action.label,
+        label or action.label,
         id=action.id,
         tooltip=action.help,
         show=action.shown if shown is None else shown,

@@ -112,7 +112,7 @@ class LeafSyncApp(App[int]):
         self.clock = clock
         self._first = first
         self._on_tick, self._on_event = on_tick, on_event
-        self._progress = Progress()
+        self.progress = Progress()
         self._wire = Meter()
         self._ticks = 0
         self._shown: tuple[Snapshot, Screen[Any] | None] = Snapshot(-1), None
@@ -162,9 +162,9 @@ class LeafSyncApp(App[int]):
         screen = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, MainScreen)), None)
         if (snapshot, screen) == self._shown and not due:
             return
-        self._progress.observe(snapshot, now)
+        self.progress.observe(snapshot, now)
         self._wire.add(now, wire_bytes(snapshot))
-        self._on_tick(snapshot, self._progress)
+        self._on_tick(snapshot, self.progress)
         if screen is not None and screen.is_mounted:
             screen.query_one(TopBar).state = state_text(snapshot, self._wire)
             screen.show(snapshot)

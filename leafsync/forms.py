@@ -1,7 +1,6 @@
 """What people type into forms, and why it cannot be used: a reason in words, or none. Blocking where it says so."""
 
 import errno
-import os
 import re
 import socket
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from leafsync.bridge import MAX_PORT, MAX_STREAMS, parse_address, parse_fingerpr
 from leafsync.config import MAX_RATE_MBPS
 from leafsync.errors import FolderIdentityLost, FolderNotDirectory, FolderRefused, LeafSyncError, PortInUse
 from leafsync.text import printable
+from leafsync.widgets.listing import MISSING, folder_problem
 
 _SEPARATORS = re.compile(r"[\s:-]+")
 """What may stand between the groups of a fingerprint."""
@@ -30,17 +30,8 @@ def folder_reason(text: str) -> str:
     """Say why a folder cannot be used (blocking)."""
     if not text.strip():
         return "name a folder"
-    path = Path(folder_path(text))
-    try:
-        if not path.exists():
-            return "it does not exist" + (" (mind the space at its end)" if text != text.rstrip() else "")
-        if not path.is_dir():
-            return "it is not a directory"
-        if not os.access(path, os.R_OK | os.X_OK):
-            return "you may not read it"
-    except (OSError, ValueError) as error:
-        return (error.strerror if isinstance(error, OSError) else None) or "it cannot be looked at"
-    return ""
+    reason = folder_problem(folder_path(text))
+    return f"{reason} (mind the space at its end)" if reason == MISSING and text != text.rstrip() else reason
 
 
 def inner_path(text: str) -> str:

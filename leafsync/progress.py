@@ -187,8 +187,15 @@ class Meter:
 # A run
 
 
+UNMEASURED = Meter()
+"""Of what no snapshot has had yet: nothing is added to it."""
+
+
 class Progress:
-    """Turns snapshots into lines. `observe` is called with each snapshot and the time it was taken (seconds)."""
+    """Turns snapshots into lines. `observe` is called with each snapshot and the time it was taken (seconds).
+
+    Of what was in none of them nothing is known: its rate and the time left are None.
+    """
 
     def __init__(self) -> None:
         self._snapshot = Snapshot(0)
@@ -211,15 +218,16 @@ class Progress:
 
     def rate(self, job: ConnectStatus) -> float | None:
         """Bytes of file content that go over the wire in a second, either way."""
-        return self._meters[job.id, "content"].rate
+        return self._meters.get((job.id, "content"), UNMEASURED).rate
 
     def eta(self, job: ConnectStatus) -> float | None:
         """Seconds until all bytes of the pass are where they belong."""
-        return self._meters[job.id, "done"].eta(job.totals.bytes - job.totals.bytes_done)
+        remaining = job.totals.bytes - job.totals.bytes_done
+        return self._meters.get((job.id, "done"), UNMEASURED).eta(remaining)
 
     def peer_rate(self, job: ServeStatus, peer: PeerStatus) -> float | None:
         """Bytes that go over the wire in a second between `job` and one of its devices, either way."""
-        return self._meters[job.id, "peer", peer.address].rate
+        return self._meters.get((job.id, "peer", peer.address), UNMEASURED).rate
 
     def area(self, screen: Screen) -> list[str]:
         """Return the lines of the live area; they fit the screen, with one row left for the cursor."""

@@ -60,6 +60,8 @@ class _AppRun:
         self._keeper = Keeper(instance, time.monotonic)
         self._state_path = paths.state / "ui.json"
         self._writing: set[asyncio.Future[None]] = set()
+        self._left_by: int | None = None
+        """The exit code of the signal that the app was left on."""
 
     async def main(self, first: str, begin: Begin | None) -> int:
         state = await asyncio.to_thread(load_state, self._state_path)
@@ -75,12 +77,11 @@ class _AppRun:
             )
             if begin is not None:
                 await begin(bridge)
-            ended = self._catch_signals(app)
+            self._catch_signals(app)
             _spare_the_collector()
             result = await app.run_async()
-            ended.append(app.return_code or 0)
             await asyncio.gather(*self._writing)
-        return ended[0] if result is None else result
+        return result or self._left_by or app.return_code or 0
 
     def _make_engine(self, on_event: Callable[[Event], None], ask: Ask) -> Engine:
         paths = self._paths
@@ -89,25 +90,23 @@ class _AppRun:
         )
         return Engine(config, on_event=on_event, ask=ask)
 
-    def _catch_signals(self, app: LeafSyncApp) -> list[int]:
-        """Leave the app on the first signal; the returned list has the exit code then. Nothing waits for ever after
-        that, not even for a terminal that is not read.
+    def _catch_signals(self, app: LeafSyncApp) -> None:
+        """Leave the app on the first signal, with its exit code. Nothing waits for ever after that, not even for a
+        terminal that is not read.
         """
-        codes: list[int] = []
         loop = asyncio.get_running_loop()
 
         def leave(number: signal.Signals) -> None:
-            if not codes:
-                codes.append(exit_code_of_signal(number))
-                last = threading.Timer(STOP_DEADLINE, os._exit, codes)
+            if self._left_by is None:
+                self._left_by = exit_code_of_signal(number)
+                last = threading.Timer(STOP_DEADLINE, os._exit, (self._left_by,))
                 last.daemon = True
                 last.start()
-                app.exit(codes[0])
+                app.exit(self._left_by)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, leave, number)
-        return codes
 
     def _event(self, event: Event) -> None:
         if isinstance(event, PassFinished) and not event.summary.planned:

@@ -88,6 +88,11 @@ def test_a_binding_is_made_of_its_action() -> None:
     assert bind("app.serve", "x").show is False
     assert bind("app.serve", "x", shown=True).show is True
     assert bind("app.quit", "x", priority=True).priority is True
+    assert bind("job.stop", "x", label="Put away").description == "Put away"
+
+
+def test_one_key_leads_to_the_others_wherever_they_do_not_fit() -> None:
+    assert [action.id for action in ACTIONS.values() if action.rank == 0] == ["app.help"]
 
 
 def test_an_action_that_is_not_there_cannot_be_bound() -> None:

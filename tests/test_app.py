@@ -1,12 +1,15 @@
 """The app as a whole: what belongs to none of its screens."""
 
 from pathlib import Path
+from unittest.mock import patch
 
+from leafsync.progress import Progress
 from leafsync.screens.transfers import TransfersScreen
 from leafsync.widgets.top_bar import TopBar
 from leafsync.widgets.transfer_list import TransferList
 from tests.support import cast
 from tests.support.stage import staged
+from tests.support.ui import screen_text
 
 
 async def test_a_tick_that_comes_while_the_app_closes_does_no_harm(tmp_path: Path) -> None:
@@ -32,3 +35,38 @@ async def test_a_screen_that_one_goes_to_is_shown_where_everything_stands(tmp_pa
         screen = stage.app.screen
         assert isinstance(screen, TransfersScreen)
         assert [job.standing.id for job in screen.model.jobs] == [1, 2]
+
+
+async def test_rates_are_measured_once_a_tick_for_all_screens(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.jobs(cast.in_sync(), cast.transferring())
+        with patch.object(Progress, "observe", autospec=True, side_effect=Progress.observe) as observe:
+            await stage.open("connect")
+            observe.reset_mock()
+            await stage.forward(2.0, cast.in_sync(), cast.transferring(2.0))
+        assert observe.call_count == 1
+        await stage.sees("41.7 MB/s")
+
+
+async def test_a_job_from_before_the_first_look_is_shown_without_a_rate(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.jobs(cast.in_sync(), cast.transferring())
+        with patch("leafsync.app.LeafSyncApp._tick"):
+            await stage.open("connect")
+            await stage.sees("↓ receiving")
+            assert "B/s" not in screen_text(stage.app)
+            assert "left" not in screen_text(stage.app)
+
+
+async def test_a_keymap_changes_the_key_of_both_things_that_it_does(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.jobs(cast.in_sync())
+        await stage.open("connect")
+        stage.app.set_keymap({"job.stop": "z"})
+        await stage.sees("z Stop")
+        await stage.end(1)
+        stage.show()
+        await stage.tick()
+        await stage.sees("z Put away")
+        await stage.press("z")
+        await stage.until(lambda: not stage.bridge.ended)

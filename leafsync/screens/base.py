@@ -9,6 +9,7 @@ from textual.screen import ModalScreen, Screen
 from leafsync.actions import bind
 from leafsync.bridge import Bridge, Snapshot
 from leafsync.errors import LeafSyncError
+from leafsync.progress import Progress
 from leafsync.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,13 +19,17 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 TABS: list[BindingType] = [
-    Binding("tab", "app.focus_next", show=False, priority=True),
-    Binding("shift+tab", "app.focus_previous", show=False, priority=True),
+    Binding("tab", "app.focus_next", "Next", show=False, priority=True),
+    Binding("shift+tab", "app.focus_previous", "Previous", show=False, priority=True),
 ]
 """For screens with fields: keys that are typed ahead of a slow screen reach the next field, not the one before."""
 
 TOAST_SECONDS = 6.0
 """How long a toast stays: long enough for two lines, and soon out of the way."""
+
+
+LOW: list[tuple[int, str]] | None = [(0, "-low"), (18, "-high")]
+"""Rows from which on a window has some air around it."""
 
 
 class OurApp(Protocol):
@@ -34,6 +39,8 @@ class OurApp(Protocol):
     settings: Settings
     clock: Callable[[], float]
     """Seconds, for rates and deadlines."""
+    progress: Progress
+    """The rates of the jobs, as of the last look at the engine."""
 
 
 def ours(app: "App[Any]") -> OurApp:
@@ -79,6 +86,8 @@ class MainScreen(Screen[None]):
 
 class Modal(ModalScreen[R], Generic[R]):
     """A modal whose result is None when it is closed without a decision."""
+
+    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = LOW
 
     BINDINGS: ClassVar[list[BindingType]] = [
         bind("modal.close", "close"),

@@ -1,7 +1,7 @@
 """The Connect screen: keep a folder the same as one that another device serves."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from textual import on
@@ -235,19 +235,23 @@ class RecentModal(Modal[Recent]):
 
     def compose(self) -> ComposeResult:
         """List them, the last one first."""
-        addresses = [truncate_middle(printable(one.address), MAX_ADDRESS) for one in self._recent]
-        width = max(map(cell_width, addresses), default=0)
         with Vertical(classes="dialog"):
             yield Static("Recent connections", classes="title", markup=False)
-            yield OptionList(
-                *(f"{pad(address, width)}  {_what(one)}" for address, one in zip(addresses, self._recent, strict=True)),
-                markup=False,
-                compact=True,
-            )
+            yield OptionList(*self._lines(MAX_ADDRESS), markup=False, compact=True)
+
+    def _lines(self, most: int) -> Iterator[str]:
+        """Yield a line for each, with the addresses in `most` cells at most."""
+        addresses = [truncate_middle(printable(one.address), most) for one in self._recent]
+        width = max(map(cell_width, addresses), default=0)
+        for address, one in zip(addresses, self._recent, strict=True):
+            yield f"{pad(address, width)}  {_what(one)}"
 
     def on_resize(self) -> None:
-        """Leave the list what the screen has beside frame and title: more of it is scrolled."""
-        self.query_one(OptionList).styles.max_height = max(1, self.size.height - BESIDE_LIST)
+        """Leave the list what the screen has beside frame and title, and the folders as much as the addresses."""
+        choices = self.query_one(OptionList)
+        choices.styles.max_height = max(1, self.size.height - BESIDE_LIST)
+        for at, line in enumerate(self._lines(min(MAX_ADDRESS, self.size.width // 3))):
+            choices.replace_option_prompt_at_index(at, line)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

@@ -7,9 +7,9 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.widget import Widget
-from textual.widgets import Button, Footer, Static
+from textual.widgets import Button, Static
 
 from leafsync import forms
 from leafsync.actions import bind
@@ -24,12 +24,13 @@ from leafsync.errors import (
     PortInUse,
     UsageError,
 )
-from leafsync.progress import Progress
 from leafsync.screens.base import TABS, MainScreen, ours, toast
 from leafsync.text import printable
 from leafsync.widgets.field import LABEL_WIDTH, Field
 from leafsync.widgets.folder_field import FolderField
 from leafsync.widgets.job_card import JobCard, JobList
+from leafsync.widgets.key_line import KeyLine
+from leafsync.widgets.pane import Pane
 from leafsync.widgets.tick import Tick
 from leafsync.widgets.top_bar import TopBar
 
@@ -49,7 +50,10 @@ HEIGHTS = [(0, "-low"), (24, "-high")]
 """Rows from which on there is room for a heading."""
 
 
-KEYS = ("start", "preview", "recent", "browse", "stop_job", "pause", "sync_now", "history", "conflicts", "held", "copy")
+_OF_FORMS = ("start", "preview", "recent", "browse")
+_OF_JOBS = ("stop_job", "put_away", "pause", "sync_now", "history", "conflicts", "held", "copy")
+
+KEYS = (*_OF_FORMS, *_OF_JOBS)
 """The actions that are offered at times only."""
 
 LOOK_AGAIN = 2.0
@@ -93,6 +97,7 @@ class JobsScreen(MainScreen):
         bind("form.leave", "leave_form"),
         bind("job.pause", "pause"),
         bind("job.stop", "stop_job"),
+        bind("job.stop", "put_away", label="Put away"),
         bind("job.sync", "sync_now"),
         bind("job.history", "history"),
         bind("job.conflicts", "conflicts"),
@@ -109,7 +114,6 @@ class JobsScreen(MainScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._progress = Progress()
         self._starting = False
         self._go_to: int | None = None
         """The job whose card gets the focus once it is there."""
@@ -121,15 +125,15 @@ class JobsScreen(MainScreen):
     def compose(self) -> ComposeResult:
         """Lay out the form beside the cards, or above them where the screen is narrow."""
         yield TopBar(self.NAME, self.bridge.device_name)
-        with VerticalScroll(classes="body", can_focus=False):
-            with VerticalScroll(classes="form", can_focus=False):
+        with Pane(classes="body"):
+            with Pane(classes="form"):
                 yield Static(self.HEADING, classes="heading", markup=False)
                 yield from self.fields()
                 with Horizontal(classes="row"):
                     yield Button("Start", id="start", variant="primary", compact=True)
                     yield Static(classes="why", markup=False)
             yield JobList(self.EMPTY)
-        yield Footer(show_command_palette=False)  # the help panel names its key; the room is needed
+        yield KeyLine()
 
     def fields(self) -> Iterable[Widget]:
         """Yield what is in the form."""
@@ -267,8 +271,7 @@ class JobsScreen(MainScreen):
 
     def show(self, snapshot: Snapshot) -> None:
         """Take in where the jobs stand."""
-        self._progress.observe(snapshot, ours(self.app).clock())
-        self.query_one(JobList).show(self.jobs(snapshot), self.bridge, self._progress)
+        self.query_one(JobList).show(self.jobs(snapshot), self.bridge, ours(self.app).progress)
         self._go_to_card()
         self._offer()
 
@@ -295,9 +298,9 @@ class JobsScreen(MainScreen):
                 return self._in_form
             case "to_form":
                 return not self._in_form
-            case "stop_job":
-                return job is not None
-            case "pause" | "history" | "conflicts" | "copy":
+            case "put_away":
+                return isinstance(job, EndedJob)
+            case "stop_job" | "pause" | "history" | "conflicts" | "copy":
                 return job is not None and not isinstance(job, EndedJob)
             case "sync_now":
                 return isinstance(job, ConnectStatus)
@@ -329,6 +332,10 @@ class JobsScreen(MainScreen):
         """Stop the job of the card."""
         if self._card is not None:
             self._stop(self._card.job.id)
+
+    def action_put_away(self) -> None:
+        """Dismiss the card of a job that has ended."""
+        self.action_stop_job()
 
     @work(exit_on_error=False, group="stop")
     async def _stop(self, job_id: int) -> None:

@@ -7,10 +7,11 @@ from typing import ClassVar, Generic, TypeVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from leafsync.errors import LeafSyncError
 from leafsync.screens.base import Modal, toast
+from leafsync.widgets.key_line import KeyLine
 from leafsync.widgets.line_list import LineList, Spans
 
 R = TypeVar("R")
@@ -43,7 +44,7 @@ class ListModal(Modal[R], Generic[R, T]):
         }
         &.-narrow > .window { width: 100%; height: 100%; }
 
-        Footer { background: $surface; padding: 0 1; }
+        KeyLine { background: $surface; padding: 0 1; }
         LineList { scrollbar-background: $surface; }
         .title, .about { padding: 0 2; }
         .title { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -70,7 +71,7 @@ class ListModal(Modal[R], Generic[R, T]):
             yield LineList[T](self.draw)
             yield Static(classes="details", markup=False)
             yield from self.below()
-            yield Footer(show_command_palette=False)
+            yield KeyLine()
 
     @abstractmethod
     def heading(self) -> str:

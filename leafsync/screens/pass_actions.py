@@ -43,7 +43,7 @@ A line for each thing it did to a path, in that order. **u** or **enter** brings
 away at that path and below it. Nothing newer is overwritten.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        replace(bind("history.undo", "restore"), description="Bring back", tooltip="Bring this path back; asks first.")
+        replace(bind("history.undo", "restore", label="Bring back"), tooltip="Bring this path back; asks first.")
     ]
     EMPTY = "The pass did nothing to this folder."
 

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.widgets import Footer, Input, OptionList, Static, Tree
+from textual.widgets import Input, OptionList, Static, Tree
 from textual.widgets.option_list import Option
 
 from leafsync.actions import bind
@@ -19,7 +19,8 @@ from leafsync.screens.base import Modal
 from leafsync.screens.confirm import MAX_TYPED, settle
 from leafsync.text import printable
 from leafsync.widgets.folder_tree import FolderTree, Spot
-from leafsync.widgets.listing import Stopped, Wanted, in_thread, reason_of
+from leafsync.widgets.key_line import KeyLine
+from leafsync.widgets.listing import Stopped, Wanted, folder_problem, in_thread, reason_of
 from leafsync.widgets.places import Place, quick_places
 from leafsync.widgets.typed_path import (
     ITSELF,
@@ -28,7 +29,6 @@ from leafsync.widgets.typed_path import (
     absolute,
     complete,
     entry_problem,
-    folder_problem,
     is_typable,
 )
 
@@ -93,7 +93,7 @@ above. **ctrl+s** takes what is marked, **ctrl+t** shows hidden entries too. **T
         .said { height: 1; padding: 0 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
         .said.bad { color: $error; }
         .between { height: 1fr; }
-        Footer { padding: 0 1; }
+        KeyLine { padding: 0; }
         OptionList {
             width: 24;
             height: 1fr;
@@ -108,7 +108,7 @@ above. **ctrl+s** takes what is marked, **ctrl+t** shows hidden entries too. **T
         .taken { height: 1; padding: 0 1; text-wrap: nowrap; background: $panel; }
         &.-narrow OptionList, OptionList.none { display: none; }
         &.-narrow > .window, &.-low > .window { width: 100%; height: 100%; }
-        &.-low PathLine { margin-top: 0; }
+        &.-low PathLine { margin: 0 1; }
     }
     """
 
@@ -138,7 +138,7 @@ above. **ctrl+s** takes what is marked, **ctrl+t** shows hidden entries too. **T
                 yield OptionList(classes="none", markup=False)
                 yield FolderTree(self._wanted)
             yield Static(classes="taken", markup=False)
-            yield Footer(show_command_palette=False, compact=True)
+            yield KeyLine()
 
     async def on_mount(self) -> None:
         """Begin to look at the disk."""

@@ -10,12 +10,13 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.widgets import Footer, Input, Sparkline, Static
+from textual.widgets import Input, Sparkline, Static
 
 from leafsync.actions import ACTIONS, bind
 from leafsync.bridge import NO_CHANGES, PassState, Snapshot
 from leafsync.screens.base import MainScreen, attempt, ours
 from leafsync.screens.transfer_details import TransferDetails
+from leafsync.widgets.key_line import KeyLine
 from leafsync.widgets.top_bar import TopBar
 from leafsync.widgets.transfer_line import STATES
 from leafsync.widgets.transfer_list import TransferList, TransferTitles
@@ -88,7 +89,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
         bind("job.history", "history"),
         bind("job.conflicts", "conflicts"),
         bind("job.held", "held"),
-        bind("job.stop", "put_away"),
+        bind("job.stop", "put_away", label="Put away"),
     ]
 
     def __init__(self, *, clock: Callable[[], float] | None = None) -> None:
@@ -115,7 +116,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
             yield FilterInput(placeholder="part of a path", compact=True, select_on_focus=False, id="filter")
         yield TransferTitles(self._list)
         yield self._list
-        yield Footer(show_command_palette=False)  # the help panel names its key; the room is needed
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Sort as it was sorted last, and say what there is before the first snapshot."""
@@ -179,7 +180,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
 
     def _say(self) -> None:
         """Renew the lines around the list, and which keys do something."""
-        width = max(1, self.size.width - 4)
+        width = self.query_one("#states").content_size.width or max(1, self.size.width - 4)
         waits = attention(self._snapshot, self.bridge.summaries)
         self._line("totals", Text(figures(sums(self._snapshot, self.model.jobs), self._throughput, width)))
         self._line("attention", Text(f"! {waits}"))
@@ -222,7 +223,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
             return ("No transfer is like that.", "f shows other states, / looks for another path.")
         if self.model.jobs:
             return ("Nothing to transfer.", "Files appear here as soon as they move.")
-        return ("Nothing moves yet.", f"{serve} serves a folder, {connect} connects to another device.")
+        return ("Nothing moves yet.", f"{serve} serves a folder.", f"{connect} connects to another device.")
 
     # What the keys do
 

@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from leafsync.actions import bind
 from leafsync.bridge import Device, Permission, Snapshot
@@ -16,10 +15,11 @@ from leafsync.screens.base import MainScreen, attempt, ours, toast
 from leafsync.screens.confirm import ConfirmModal, PromptModal
 from leafsync.screens.device_form import DeviceForm, fingerprint_reason, name_reason
 from leafsync.screens.list_modal import HEIGHTS, WIDTHS
-from leafsync.tables import local_time
 from leafsync.text import printable
-from leafsync.widgets.device_table import PERMISSIONS, TIME_WIDTH, DeviceTable
-from leafsync.widgets.own_code import OwnCode, group_lines
+from leafsync.widgets.device_facts import DeviceFacts
+from leafsync.widgets.device_table import PERMISSIONS, DeviceTable
+from leafsync.widgets.key_line import KeyLine
+from leafsync.widgets.own_code import OwnCode
 from leafsync.widgets.top_bar import TopBar
 
 READ_SECONDS = 1.0
@@ -56,10 +56,10 @@ On top is the fingerprint of this device, for the other person to compare.
         DeviceTable { margin: 0 1; display: none; }
         #empty, #problem { padding: 1 3; height: 1fr; display: none; }
         #problem { color: $text-error; }
-        #details { height: auto; margin: 0 1; padding: 0 1; border: round $panel; border-title-color: $text-muted; }
+        DeviceFacts { margin: 0 1; }
         &.-tall OwnCode { margin: 1 1 1 1; }
-        #details.-none, &.-low #details { display: none; }
-        &.-narrow.-short #details { border: none; border-top: solid $panel; }
+        &.-low DeviceFacts { display: none; }
+        &.-narrow.-short DeviceFacts { border: none; border-top: solid $panel; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -89,8 +89,8 @@ On top is the fingerprint of this device, for the other person to compare.
         yield Static(id="problem", markup=False)
         yield Static(EMPTY, id="empty", classes="quiet", markup=False)
         yield DeviceTable()
-        yield Static(id="details", markup=False)
-        yield Footer(show_command_palette=False)  # the help panel names its key; the room is needed
+        yield DeviceFacts()
+        yield KeyLine()
 
     @property
     def table(self) -> DeviceTable:
@@ -152,26 +152,8 @@ On top is the fingerprint of this device, for the other person to compare.
     @on(DataTable.RowHighlighted)
     def _show_details(self) -> None:
         """Show all there is to know of the device with the cursor."""
-        details, device = self.query_one("#details", Static), self.selected
-        details.set_class(device is None, "-none")
+        self.query_one(DeviceFacts).show(self.selected)
         self.refresh_bindings()
-        if device is None:
-            return
-        details.border_title = Text(printable(device.name))
-        details.update("\n".join(self._facts(device, max(20, self.size.width - 6))))
-
-    def _facts(self, device: Device, width: int) -> list[str]:
-        lines = group_lines(device.fingerprint, width)
-        addresses = ", ".join(printable(address) for address in device.addresses) or "no address known"
-        last, first = (local_time(moment)[:TIME_WIDTH] for moment in (device.last_seen, device.first_seen))
-        lines.append(f"may {PERMISSIONS[device.permission]} · confirmed: {printable(device.confirmed) or '-'}")
-        lines.append(f"last seen {last} · first seen {first}")
-        lines.append(addresses)
-        return lines
-
-    def on_resize(self) -> None:
-        """Lay out anew what depends on the width."""
-        self.call_after_refresh(self._show_details)
 
     # What can be done
 

@@ -40,14 +40,20 @@ class Column:
     """Those with a lower one are wanted more."""
 
 
+ESSENTIAL = 2
+"""Rank up to which columns are there even where names have to be cut for them."""
+
+WHOLE_NAME = 28
+"""Cells of a name that other columns are not worth cutting it for."""
+
 COLUMNS = (
-    Column("name", "Device", 9, 28, 0),
-    Column("permission", "May", 11, 11, 1),
+    Column("name", "Device", 9, 44, 0),
+    Column("permission", "Permission", 11, 11, 1),
     Column("fingerprint", "Fingerprint", 11, FINGERPRINT_WIDTH, 2),
     Column("addresses", "Address", 21, 44, 4),
     Column("last_seen", "Last seen", TIME_WIDTH, TIME_WIDTH, 3),
     Column("first_seen", "First seen", TIME_WIDTH, TIME_WIDTH, 6),
-    Column("confirmed", "Confirmed", 20, 30, 5),
+    Column("confirmed", "Confirmed", 20, 44, 5),
 )
 """All columns, from left to right."""
 
@@ -60,17 +66,24 @@ def column_widths(width: int, wanted: Mapping[str, int]) -> dict[str, int]:
     needed = {one.key: max(len(one.title), min(one.most, wanted.get(one.key, 0))) for one in COLUMNS}
     room = width
     widths: dict[str, int] = {}
+
+    def widen(key: str, wish: int) -> None:
+        nonlocal room
+        more = max(0, min(room, wish - widths[key]))
+        widths[key] += more
+        room -= more
+
     for column in sorted(COLUMNS, key=lambda column: column.rank):
         least = min(column.least, needed[column.key])
+        if column.rank > ESSENTIAL:
+            widen("name", min(WHOLE_NAME, needed["name"]))
         if widths and room < least + 2 * PADDING:
             break
         widths[column.key] = least
         room -= least + 2 * PADDING
     for column in COLUMNS:
         if column.key in widths:
-            more = max(0, min(room, needed[column.key] - widths[column.key]))
-            widths[column.key] += more
-            room -= more
+            widen(column.key, needed[column.key])
     return {column.key: widths[column.key] for column in COLUMNS if column.key in widths}
 
 

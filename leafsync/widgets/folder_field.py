@@ -4,7 +4,7 @@ from textual import work
 
 from leafsync import forms
 from leafsync.widgets.field import Field
-from leafsync.widgets.listing import in_thread
+from leafsync.widgets.listing import in_thread, reason_of
 
 
 class FolderField(Field):
@@ -70,8 +70,8 @@ class FolderField(Field):
         """Say why the folder cannot be used, in a thread that holds neither other work nor the end of the app."""
         try:
             return await in_thread(lambda _stopped: forms.folder_reason(text))
-        except TimeoutError:
-            return "its disk does not answer"
+        except TimeoutError as error:
+            return reason_of(error)
 
     def _found(self, text: str, reason: str) -> None:
         self._looked = text

@@ -7,8 +7,9 @@ from typing import ClassVar
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.geometry import Size
+from textual.widget import Widget
 from textual.widgets import Static
 
 from leafsync.bridge import Bridge, ConnectStatus, EndedJob, ServeStatus
@@ -22,6 +23,7 @@ from leafsync.widgets.job_lines import (
     ended_lines,
     serve_lines,
 )
+from leafsync.widgets.pane import Pane
 
 Shown = ServeStatus | ConnectStatus | EndedJob
 
@@ -30,7 +32,7 @@ NARROWEST = 20
 """Cells that lines are laid out for at least: below that nothing can be read anyway."""
 
 
-class JobCard(Static, can_focus=True):
+class JobCard(Widget, can_focus=True):
     """One job."""
 
     DEFAULT_CSS: ClassVar[str] = """
@@ -39,6 +41,7 @@ class JobCard(Static, can_focus=True):
         padding: 0 1;
         margin-bottom: 1;
         border-left: vkey $foreground 30%;
+        text-wrap: nowrap;
 
         &:focus { border-left: outer $primary; background: $surface; }
         &:ansi:focus { border-left: outer ansi_green; }
@@ -51,38 +54,47 @@ class JobCard(Static, can_focus=True):
 **Up** and **down** go to the next card, **escape** goes to the form.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "near(-1)", "Previous", show=False),
-        Binding("down", "near(1)", "Next", show=False),
+        Binding("up", "near(-1)", "Previous job", show=False),
+        Binding("down", "near(1)", "Next job", show=False),
     ]
 
     def __init__(self, job: Shown) -> None:
-        super().__init__(markup=False)
+        super().__init__()
         self.job = job
         """As it was shown last."""
-        self._sources: tuple[Bridge, Progress] | None = None
-        self._told: tuple[_Told, int] | None = None
-        """What the lines were made of last, and for how many cells."""
+        self._told: _Told | None = None
+        """What the lines are made of."""
+        self._laid_out: tuple[int, list[Content]] = 0, []
+        """The lines, and for how many cells they are."""
 
     def show(self, job: Shown, bridge: Bridge, progress: Progress) -> None:
         """Show where the job stands; repaints only when something is another than before."""
         self.job = job
-        self._sources = bridge, progress
-        if self.content_size.width:
-            self._lay_out(bridge, progress)
-
-    def on_resize(self) -> None:
-        """Lay the lines out for the width there is now."""
-        if self._sources is not None:
-            self._lay_out(*self._sources)
-
-    def _lay_out(self, bridge: Bridge, progress: Progress) -> None:
-        told = _told(self.job, bridge, progress), max(NARROWEST, self.content_size.width)
+        told = _told(job, bridge, progress)
         if told == self._told:
             return
-        self._told = told
-        self.update(Content("\n").join(_lines(*told)))
+        before, width = len(self._laid_out[1]), self.content_size.width
+        self._told, self._laid_out = told, (0, [])
+        if width and len(self._lines(width)) == before:
+            self.refresh()
+            return
+        self.refresh(layout=True)
         if self.has_focus:
             self.call_after_refresh(self.scroll_visible, animate=False)  # it may be higher than before
+
+    def _lines(self, width: int) -> list[Content]:
+        """Lay the lines out for a width."""
+        if self._told is not None and self._laid_out[0] != width:
+            self._laid_out = width, _lines(self._told, max(NARROWEST, width))
+        return self._laid_out[1]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Return how many lines there are in that width, before anything is drawn."""
+        return len(self._lines(width)) if width else 0
+
+    def render(self) -> Content:
+        """Return the lines for the width there is."""
+        return Content("\n").join(self._lines(self.content_size.width))
 
     def action_near(self, by: int) -> None:
         """Go to the next card, or to the one before; where there is none, whatever can be scrolled is."""
@@ -126,7 +138,7 @@ def _lines(told: _Told, width: int) -> list[Content]:
             return ended_lines(told.job, width)
 
 
-class JobList(VerticalScroll, can_focus=False):
+class JobList(Pane):
     """The cards of all jobs of one kind, in the order they began."""
 
     DEFAULT_CSS: ClassVar[str] = """

@@ -50,6 +50,12 @@ MIN_FOLDER = 16
 MAX_NAME = 24
 """Cells that a device's name may take from its address and from what it does."""
 
+MIN_NAME = 8
+"""Cells that a device's name is cut to, before what it does is cut."""
+
+MIN_ADDRESS = 12
+"""Cells below which a device's address tells nothing any more and is left out."""
+
 MODES = {
     Mode.BOTH: "both ways",
     Mode.PULL: "pull only",
@@ -64,8 +70,8 @@ STATES = {
     PassState.AWAITING: ("◌", "waits to be accepted on the other screen", "$warning"),
     PassState.SCANNING: ("◌", "comparing", "$primary"),
     PassState.COMPARING: ("◌", "comparing", "$primary"),
-    PassState.TRANSFERRING: ("↓", "files come", "$primary"),
-    PassState.SENDING: ("↑", "files go", "$primary"),
+    PassState.TRANSFERRING: ("↓", "receiving", "$primary"),
+    PassState.SENDING: ("↑", "sending", "$primary"),
     PassState.IN_SYNC: ("✓", "in sync", "$success"),
     PassState.RECONNECTING: ("◌", "reconnecting", "$warning"),
     PassState.PAUSED: ("‖", "paused", "$warning"),
@@ -106,25 +112,39 @@ def _only(file: str) -> list[str]:
 
 
 def _peers(peers: tuple[PeerStatus, ...], rates: tuple[float | None, ...], width: int) -> Iterable[Content]:
-    """Return a line for each device, its name, its address and what it does one below the other."""
+    """Return a line for each device, its name, its address and what it does one below the other.
+
+    Where there is no room the address is cut, then left out, then the name is cut, and then there is no rate.
+    """
     if not peers:
         yield Content.styled(_cut("  ○ nobody is connected", width), QUIET)
     shown = peers[:MAX_PEERS]
+    room = width - 4  # cells from the name on
+    names = [printable(peer.name) for peer in shown]
     moving = [f", {format_rate(rate)}" if rate else "" for rate in (*rates, *([None] * len(shown)))]
     doing = [printable(peer.activity) + rate for peer, rate in zip(shown, moving, strict=False)]
-    names = _column([printable(peer.name) for peer in shown], MAX_NAME)
-    beside = max(map(cell_width, [*names, ""])) + max(map(cell_width, [*doing, ""])) + 8
-    addresses = _column([printable(peer.address) for peer in shown], max(MIN_FOLDER, width - beside))
-    for texts in zip(names, addresses, doing, strict=True):
-        yield Content.assemble(("  ● ", "$success"), _cut("  ".join(texts), width - 4))
+    if min(MIN_NAME, _widest(names)) + 2 + _widest(doing) > room:
+        doing = [printable(peer.activity) for peer in shown]
+    room_before = room - _widest(doing) - 2
+    room_between = room_before - min(MAX_NAME, _widest(names)) - 2
+    if room_between >= MIN_ADDRESS:
+        columns = [_column(names, MAX_NAME), _column([printable(peer.address) for peer in shown], room_between)]
+    else:
+        columns = [_column(names, min(MAX_NAME, max(MIN_NAME, room_before)))]
+    for texts in zip(*columns, doing, strict=True):
+        yield Content.assemble(("  ● ", "$success"), _cut("  ".join(texts), room))
     if len(peers) > MAX_PEERS:
         yield Content(_cut(f"    and {len(peers) - MAX_PEERS:,} more", width))
 
 
 def _column(texts: list[str], most: int) -> list[str]:
     """Return texts of one width, which is `most` cells at most."""
-    width = min(most, max(map(cell_width, texts), default=0))
+    width = min(most, _widest(texts))
     return [pad(_cut(text, width), width) for text in texts]
+
+
+def _widest(texts: list[str]) -> int:
+    return max(map(cell_width, texts), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +191,8 @@ def _bar_line(job: ConnectStatus, figures: Figures, width: int) -> Content:
     totals = job.totals
     parts = [
         f"{percent(totals.bytes_done, totals.bytes):>3} %",
-        format_rate(figures.rate),
-        f"{format_eta(figures.eta)} left",
+        *([format_rate(figures.rate)] if figures.rate is not None else []),
+        *([f"{format_eta(figures.eta)} left"] if figures.eta is not None else []),
         f"{format_bytes(totals.bytes_done)} of {format_bytes(totals.bytes)}",
         f"{totals.files_done:,} of {format_count(totals.files, 'file')}",
     ]

@@ -1,4 +1,4 @@
-"""What is in a directory, for the picker: names or the reason why not, read in threads that may hang.
+"""What is in a directory, for the picker and the forms: names or why not, read in threads that may hang.
 
 A directory may be huge and its disk slow or gone. So no entry is looked at one by one where the directory itself says
 what it is, what is read and what is shown is bounded, and every read has a deadline.
@@ -32,6 +32,17 @@ READ_SECONDS = 15.0
 
 LOOK_EVERY = 1000
 """Entries between two looks at whether the reading is still wanted."""
+
+MISSING = "it does not exist"
+NOT_ALLOWED = "you may not read it"
+
+WORDS: dict[type[Exception], str] = {
+    FileNotFoundError: MISSING,
+    NotADirectoryError: "it is not a directory",
+    PermissionError: NOT_ALLOWED,
+    TimeoutError: f"it did not answer within {READ_SECONDS:.0f} s",
+}
+"""What is said of errors that anybody may meet; of others, what the system says."""
 
 _OWN_BEGIN = (".leaf", "leaf")
 """What every spelling of them in ASCII begins with."""
@@ -209,10 +220,22 @@ def is_offered(name: str, *, hidden: bool) -> bool:
     return (hidden or not name.startswith(".")) and not is_own(name)
 
 
+def folder_problem(path: str, _stopped: Stopped = never) -> str:
+    """Return why the directory at `path` cannot be taken as a folder, or "". Blocks."""
+    if is_own(path):
+        return "LeafSync keeps its own files there"
+    try:
+        with os.scandir(path):
+            return "" if os.access(path, os.X_OK) else NOT_ALLOWED
+    except (OSError, ValueError) as error:
+        return reason_of(error)
+
+
 def reason_of(error: Exception) -> str:
     """Return what an error says, in words for people and escaped."""
-    if isinstance(error, TimeoutError):
-        return f"It did not answer within {READ_SECONDS:.0f} s"
+    for kind, words in WORDS.items():
+        if isinstance(error, kind):
+            return words
     if isinstance(error, OSError) and error.strerror:
         return printable(error.strerror)
     return printable(str(error) or type(error).__name__)

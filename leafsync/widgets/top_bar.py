@@ -8,7 +8,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from leafsync.bridge import PassState, Snapshot
-from leafsync.progress import Meter, cell_width, format_rate, truncate_middle
+from leafsync.progress import Meter, cell_width, format_rate
 from leafsync.text import printable
 
 SCREENS = (("serve", "Serve"), ("connect", "Connect"), ("trust", "Trust"), ("transfers", "Transfers"))
@@ -64,13 +64,15 @@ class TopBar(Widget):
 
 
 def _fitting(parts: list[str], room: int) -> str:
-    """Return as many of the parts as fit: the last one, which is the device's name, goes first, then the first ones."""
-    text = SEPARATOR.join(parts)
-    if cell_width(text) > room:
+    """Return as many of the parts as fit: the last one, which is the device's name, goes first, then the first ones.
+
+    None is cut: half a figure is a wrong one.
+    """
+    if cell_width(SEPARATOR.join(parts)) > room:
         parts = parts[:-1]
-    while len(parts) > 1 and cell_width(SEPARATOR.join(parts)) > room:
+    while parts and cell_width(SEPARATOR.join(parts)) > room:
         parts = parts[1:]
-    return truncate_middle(SEPARATOR.join(parts), room)
+    return SEPARATOR.join(parts)
 
 
 def state_text(snapshot: Snapshot, meter: Meter) -> str:

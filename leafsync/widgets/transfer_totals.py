@@ -89,7 +89,8 @@ def figures(total: Sums, throughput: Throughput, width: int) -> str:
     said = [f"↓ {format_rate(throughput.rate(Direction.IN))}", f"↑ {format_rate(throughput.rate(Direction.OUT))}"]
     if total.files:
         said.append(f"{percent(total.bytes_done, total.bytes)} %" if total.bytes else "")
-        said.append(f"{format_eta(throughput.eta)} left" if total.bytes_done < total.bytes else "")
+        known = throughput.eta is not None and total.bytes_done < total.bytes
+        said.append(f"{format_eta(throughput.eta)} left" if known else "")
         said.append(f"{total.files_done:,} of {format_count(total.files, 'file')}")
         said.append(f"{format_bytes(total.bytes_done)} of {format_bytes(total.bytes)}")
     said = [figure for figure in said if figure]

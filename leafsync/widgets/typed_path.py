@@ -6,12 +6,12 @@ from pathlib import Path
 
 from leafsync.bridge import path_problem
 from leafsync.text import printable
-from leafsync.widgets.listing import Stopped, Wanted, is_own, list_directory, never, reason_of
+from leafsync.widgets.listing import Stopped, Wanted, list_directory, never, reason_of
 
 TYPED = r"[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]*"
 """What a field lets in: no control and no bidirectional characters, which a paste may bring along."""
 
-ITSELF = "That is the folder itself: mark something in it"
+ITSELF = "that is the folder itself: mark something in it"
 """Said of the one directory that is no entry of the folder."""
 
 
@@ -26,28 +26,16 @@ def absolute(typed: str, base: str) -> str:
     return os.path.abspath(Path(base, expanded))  # noqa: PTH100 - takes `..` out, follows no link
 
 
-def folder_problem(path: str, stopped: Stopped = never) -> str:
-    """Return why the directory at `path` cannot be taken as a folder, or ""."""
-    del stopped
-    if is_own(path):
-        return "LeafSync keeps its own files there"
-    try:
-        with os.scandir(path):
-            return ""
-    except (OSError, ValueError) as error:
-        return reason_of(error)
-
-
 def entry_problem(root: str, path: str, stopped: Stopped = never) -> str:
     """Return why the entry at the relative `path` of the folder at `root` cannot be taken, or ""."""
     del stopped
     if path in ("", "."):
         return ITSELF
     if path == ".." or path.startswith("../"):
-        return "That is outside of the folder"
+        return "that is outside of the folder"
     problem = path_problem(path)
     if problem is not None:
-        return printable(problem[:1].upper() + problem[1:])
+        return printable(problem)
     try:
         Path(root, path).lstat()
     except (OSError, ValueError) as error:
@@ -83,7 +71,7 @@ def complete(typed: str, base: str, wanted: Wanted, stopped: Stopped = never) ->
         return Completion(typed, reason=listing.reason)
     found = [entry for entry in listing.entries if is_typable(entry.name)]
     if not found:
-        return Completion(typed, reason="Nothing there begins like that" if start else "Nothing is in there")
+        return Completion(typed, reason="nothing there begins like that" if start else "nothing is in there")
     if len(found) == 1 and not listing.left_off:
         return Completion(head + slash + found[0].name + ("/" if found[0].directory else ""))
     names = tuple(entry.name for entry in found)

@@ -32,6 +32,17 @@ class Window(Vertical):
     .-low > Window { width: 100%; padding: 0 1; }
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "read('scroll_up')", "Scroll up", show=False),
+        Binding("down", "read('scroll_down')", "Scroll down", show=False),
+        Binding("pageup", "read('scroll_page_up')", "Page up", show=False),
+        Binding("pagedown", "read('scroll_page_down')", "Page down", show=False),
+    ]
+
+    def action_read(self, how: str) -> None:
+        """Scroll what is to be read, wherever in the window the focus is."""
+        getattr(self.query_one(Body), how)(animate=False)
+
     def on_mount(self) -> None:
         """Look at every layout whether the body still fits."""
         self.screen.screen_layout_refresh_signal.subscribe(self, lambda _screen: self._fit())
@@ -46,7 +57,7 @@ class Window(Vertical):
 
 
 class Body(VerticalScroll):
-    """What is to be read. It can be reached by tab while there is more of it than fits."""
+    """What is to be read; it scrolls while there is more of it than fits."""
 
     DEFAULT_CSS: ClassVar[str] = """
     Body { height: auto; scrollbar-size-vertical: 1; }

@@ -212,6 +212,14 @@ def test_one_sample_is_no_rate() -> None:
     assert meter.eta(10) is None
 
 
+def test_what_was_in_no_snapshot_has_no_rate_and_no_time_left() -> None:
+    job = ConnectStatus(7, "/f", "nas:1", PassState.TRANSFERRING, totals=Totals(bytes=10))
+    peer = PeerStatus("ab" * 32, "nas", "10.0.0.2:1", "in sync")
+    progress = Progress()
+    assert (progress.rate(job), progress.eta(job)) == (None, None)
+    assert progress.peer_rate(ServeStatus(8, "/s", 1, (), read_only=False, peers=(peer,)), peer) is None
+
+
 def test_two_samples_too_close_are_no_rate() -> None:
     meter = Meter()
     meter.add(5.0, 0)

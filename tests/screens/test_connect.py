@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.widgets import Button, OptionList, Select, Static
+from textual.widgets import Button, OptionList, Select
 
 from leafsync.bridge import (
     ConnectOptions,
@@ -18,7 +18,6 @@ from leafsync.bridge import (
     PassState,
     PassSummary,
     PeerStatus,
-    Snapshot,
     Totals,
     parse_address,
 )
@@ -28,12 +27,23 @@ from leafsync.progress import cell_width
 from leafsync.screens.connect import DIRECTIONS, ConnectScreen, RecentAddresses, RecentModal
 from leafsync.settings import Settings
 from leafsync.ui_state import Recent, UiState
-from leafsync.widgets.field import Field
 from leafsync.widgets.job_card import JobCard
-from tests.support.looking import SIZES, paste, says, shows, toasted, toasts, until, words
+from tests.support.job_screens import (
+    HOSTILE,
+    SHOWN,
+    an_error_is_said,
+    bad_input_is_said,
+    can_start,
+    everything_is_reached,
+    field,
+    fill,
+    is_escaped_and_fits,
+    show,
+    shown_modal,
+    why,
+)
+from tests.support.looking import SIZES, says, shows, toasted, until, words
 from tests.support.ui import NOW, Desk, hosted, screen_text
-
-HOSTILE = "a\x1b[31m\u202e[b]\u65e5\u672ce\u0301"
 
 NAS = Recent("nas:4455", "/", "pull", "notes.txt")
 DESK = Recent("[::1]:5000", "/usr", "both", "")
@@ -41,13 +51,6 @@ PEER = PeerStatus("ab" * 32, "nas", "10.0.0.2:4455", "in sync")
 CONNECTED = ConnectStatus(1, "/srv/music", "nas:4455", PassState.IN_SYNC, peer=PEER)
 LOST = ConnectTimedOut(address="nas:4455", seconds=8, port=4455)
 NOTHING = PassSummary(Totals(), 0.1)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "shared"
-    made.mkdir()
-    return made
 
 
 @asynccontextmanager
@@ -63,33 +66,8 @@ async def connecting(
         yield desk
 
 
-def field(desk: Desk, name: str) -> Field:
-    return desk.app.screen.query_one(f"#{name}", Field)
-
-
-def said(desk: Desk, name: str) -> str:
-    """What stands below a field."""
-    return str(field(desk, name).query_one(".reason", Static).render())
-
-
-def why(desk: Desk) -> str:
-    """What stands beside Start."""
-    return str(desk.app.screen.query_one(".why", Static).render())
-
-
-def can_start(desk: Desk) -> bool:
-    return not desk.app.screen.query_one("#start", Button).disabled
-
-
 def direction(desk: Desk) -> object:
     return desk.app.screen.query_one(Select).value
-
-
-async def fill(desk: Desk, name: str, text: str) -> None:
-    """Type into a field, instead of what was there."""
-    field(desk, name).focus_line()
-    await desk.pilot.press("end", "ctrl+u")
-    await paste(desk, text)
 
 
 async def fill_all(desk: Desk, folder: Path) -> None:
@@ -97,19 +75,6 @@ async def fill_all(desk: Desk, folder: Path) -> None:
     await fill(desk, "address", "nas")
     await fill(desk, "folder", str(folder))
     await until(desk, lambda: can_start(desk))
-
-
-async def show(desk: Desk, *jobs: ConnectStatus) -> None:
-    """Have the app look at these jobs."""
-    desk.engine.shown = Snapshot(desk.engine.shown.version + 1, connecting=jobs)
-    assert isinstance(desk.app.screen, ConnectScreen)
-    desk.app.screen.show(desk.bridge.snapshot())
-    await desk.pilot.pause()
-    await desk.pilot.pause()
-
-
-async def shown_modal(desk: Desk, name: str) -> None:
-    await until(desk, lambda: type(desk.app.screen).__name__ == name)
 
 
 # The form
@@ -169,15 +134,8 @@ async def test_bad_input_is_said_beside_the_field_and_beside_start(
 ) -> None:
     async with connecting(tmp_path, (60, 20)) as desk:
         await fill_all(desk, folder)
-        await fill(desk, name, text)
-        await until(desk, lambda: field(desk, name).reason == reason)
-        await says(desk, f"! {reason}")
+        await bad_input_is_said(desk, name, label, text, reason)
         await says(desk, f"Start {label}: {reason}")
-        assert not can_start(desk)
-        await desk.pilot.press("ctrl+s", "ctrl+r")
-        await desk.pilot.pause()
-        assert desk.engine.jobs == {}
-        assert isinstance(desk.app.screen, ConnectScreen)
 
 
 async def test_the_first_wrong_field_is_named_until_all_are_right(tmp_path: Path, folder: Path) -> None:
@@ -201,11 +159,7 @@ async def test_an_error_is_said_beside_its_field_and_in_one_toast(
 ) -> None:
     async with connecting(tmp_path) as desk:
         await fill_all(desk, folder)
-        desk.engine.failure = error
-        await desk.pilot.press("ctrl+s")
-        await toasted(desk, sentence)
-        assert len(toasts(desk.app)) == 1
-        assert sentence in said(desk, name)
+        await an_error_is_said(desk, error, name, sentence)
         assert desk.app.settings.state.recent == []
 
 
@@ -399,7 +353,7 @@ async def test_held_deletes_are_shown_when_there_are_any(tmp_path: Path) -> None
         (replace(CONNECTED, state=PassState.CONNECTING, peer=None), "◌ connecting /srv/music"),
         (replace(CONNECTED, state=PassState.SCANNING), "◌ comparing /srv/music"),
         (replace(CONNECTED, state=PassState.COMPARING), "◌ comparing /srv/music"),
-        (replace(CONNECTED, state=PassState.TRANSFERRING), "↓ files come /srv/music"),
+        (replace(CONNECTED, state=PassState.TRANSFERRING), "↓ receiving /srv/music"),
         (replace(CONNECTED, state=PassState.ASKING), "? asks you about the other device"),
         (replace(CONNECTED, state=PassState.AWAITING), "◌ waits to be accepted on the other screen"),
         (replace(CONNECTED, state=PassState.PAUSED), "‖ paused /srv/music"),
@@ -459,16 +413,8 @@ async def test_everything_is_reached_at_every_size(tmp_path: Path, size: tuple[i
     async with connecting(tmp_path, size, recent=(NAS,)) as desk:
         await until(desk, lambda: can_start(desk))
         await show(desk, CONNECTED, replace(CONNECTED, id=2, folder="/srv/two"))
-        field(desk, "address").focus_line()
-        labels = ("Address", "Folder", "File", "Direction", "Streams", "Rate limit", "[ ] Accept", "Start")
-        for label in labels:
-            await desk.pilot.pause()
-            assert any(line.strip().startswith(label) for line in screen_text(desk.app).split("\n")), label
-            await desk.pilot.press("tab")
-        for name in ("/srv/music", "/srv/two"):
-            await desk.pilot.pause()
-            assert f"✓ in sync  {name}" in screen_text(desk.app)
-            await desk.pilot.press("tab")
+        labels = ("Address", "Folder", "File", "Direction", "Streams", "Rate limit", "Accept", "Start")
+        await everything_is_reached(desk, "address", labels, ("✓ in sync  /srv/music", "✓ in sync  /srv/two"))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -479,10 +425,7 @@ async def test_hostile_names_are_escaped_and_aligned(tmp_path: Path, size: tuple
         await show(desk, ConnectStatus(1, HOSTILE, HOSTILE, PassState.IN_SYNC, file=HOSTILE, reason=HOSTILE, peer=peer))
         await desk.pilot.press("escape")
         await desk.pilot.pause()
-        shown = screen_text(desk.app)
-        assert "a\\x1b[31m" in shown
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", shown)
-        assert all(cell_width(line) <= size[0] for line in shown.split("\n"))
+        is_escaped_and_fits(desk, SHOWN[:8])
 
 
 async def test_nothing_is_told_by_colour_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.widget import Widget
-from textual.widgets import Button, Footer, HelpPanel, Static
+from textual.widgets import Button, HelpPanel
 
 from leafsync import forms
-from leafsync.bridge import EndedJob, PeerStatus, ServeOptions, ServeStatus, Snapshot
+from leafsync.bridge import EndedJob, PeerStatus, ServeOptions, ServeStatus
 from leafsync.errors import (
     ConnectTimedOut,
     FolderIdentityLost,
@@ -23,17 +22,29 @@ from leafsync.errors import (
     PathRefused,
     PortInUse,
 )
-from leafsync.progress import cell_width
 from leafsync.screens.serve import ServeScreen
 from leafsync.themes import OURS
 from leafsync.widgets.field import Field
 from leafsync.widgets.job_card import JobCard
-from tests.support.looking import SIZES, paste, says, shows, toasted, toasts, until, words
+from leafsync.widgets.key_line import KeyLine
+from tests.support.job_screens import (
+    HOSTILE,
+    SHOWN,
+    an_error_is_said,
+    bad_input_is_said,
+    can_start,
+    everything_is_reached,
+    field,
+    fill,
+    is_escaped_and_fits,
+    said,
+    show,
+    shown_modal,
+    why,
+)
+from tests.support.looking import SIZES, says, shows, toasted, toasts, until, words
 from tests.support.ui import Desk, hosted, screen_text
 from tests.test_themes import READABLE, contrast
-
-HOSTILE = "a\x1b[31m\u202e[b]\u65e5\u672ce\u0301"
-SHOWN = "a\\x1b[31m\\u202e[b]\u65e5\u672ce\u0301"
 
 SERVING = ServeStatus(1, "/srv/music", 4455, ("10.0.0.2:4455",), read_only=False)
 PEER = PeerStatus("ab" * 32, "laptop", "10.0.0.3:5", "sending")
@@ -48,13 +59,6 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return taken
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "shared"
-    made.mkdir()
-    return made
-
-
 @asynccontextmanager
 async def serving(tmp_path: Path, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Desk]:
     async with hosted(tmp_path / "home", ServeScreen(), size) as desk:
@@ -62,43 +66,9 @@ async def serving(tmp_path: Path, size: tuple[int, int] = (100, 30)) -> AsyncIte
         yield desk
 
 
-def field(desk: Desk, name: str) -> Field:
-    return desk.app.screen.query_one(f"#{name}", Field)
-
-
-def why(desk: Desk) -> str:
-    """What stands beside Start."""
-    return str(desk.app.screen.query_one(".why", Static).render())
-
-
-def said(desk: Desk, name: str) -> str:
-    """What stands below a field."""
-    return str(field(desk, name).query_one(".reason", Static).render())
-
-
-def can_start(desk: Desk) -> bool:
-    return not desk.app.screen.query_one("#start", Button).disabled
-
-
 def offered(desk: Desk) -> set[str]:
     """The actions whose keys would do something now."""
     return {active.binding.action for active in desk.app.screen.active_bindings.values() if active.enabled}
-
-
-async def fill(desk: Desk, name: str, text: str) -> None:
-    """Type into a field, instead of what was there."""
-    field(desk, name).focus_line()
-    await desk.pilot.press("end", "ctrl+u")
-    await paste(desk, text)
-
-
-async def show(desk: Desk, *jobs: ServeStatus) -> None:
-    """Have the app look at these jobs."""
-    desk.engine.shown = Snapshot(desk.engine.shown.version + 1, serving=jobs)
-    assert isinstance(desk.app.screen, ServeScreen)
-    desk.app.screen.show(desk.bridge.snapshot())
-    await desk.pilot.pause()
-    await desk.pilot.pause()
 
 
 # The form
@@ -186,14 +156,7 @@ async def test_bad_input_is_said_beside_the_field_and_beside_start(
         await fill(desk, "port", "5000")
         await until(desk, lambda: can_start(desk))
         no_sockets.add(4455)
-        await fill(desk, name, text)
-        await until(desk, lambda: field(desk, name).reason == reason)
-        assert said(desk, name) == f"! {reason}"
-        assert why(desk) == f"{label}: {reason}"
-        assert not can_start(desk)
-        await desk.pilot.press("ctrl+s")
-        await desk.pilot.pause()
-        assert desk.engine.jobs == {}
+        await bad_input_is_said(desk, name, label, text, reason)
 
 
 async def test_a_port_that_is_let_go_of_can_be_used(tmp_path: Path, folder: Path, no_sockets: set[int]) -> None:
@@ -232,12 +195,7 @@ async def test_an_error_is_said_beside_its_field_and_in_one_toast(
 ) -> None:
     async with serving(tmp_path, (120, 36)) as desk:
         await fill(desk, "folder", str(folder))
-        await until(desk, lambda: can_start(desk))
-        desk.engine.failure = error
-        await desk.pilot.press("ctrl+s")
-        await toasted(desk, sentence)
-        assert len(toasts(desk.app)) == 1
-        assert sentence in said(desk, name)
+        await an_error_is_said(desk, error, name, sentence)
         assert "--port" not in words(desk.app)  # what the command line would say
         desk.engine.failure = None
         await desk.pilot.press("ctrl+s")  # it may work now
@@ -336,46 +294,44 @@ async def test_only_keys_that_would_do_something_are_offered(tmp_path: Path, fol
         assert not {"sync_now", "held", "browse", "leave_form"} & offered(desk)
 
 
-async def test_the_footer_is_not_made_anew_while_nothing_changes(
+async def test_the_keys_are_not_drawn_anew_while_nothing_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(tmp_path) as desk:
         await desk.pilot.press("escape")
         for _tick in range(3):
             await show(desk, SERVING)
-        made: list[int] = []
-
-        def compose() -> Iterator[Widget]:
-            made.append(1)
-            return iter(())
-
-        footer = desk.app.screen.query_one(Footer)
-        monkeypatch.setattr(footer, "compose", compose)
+        drawn: list[int] = []
+        line = desk.app.screen.query_one(KeyLine)
+        monkeypatch.setattr(line, "refresh", lambda: drawn.append(1))
         for files in range(5):
             await show(desk, replace(SERVING, files=files))
-        assert made == []
+        assert drawn == []
+        await show(desk)
+        await show(desk)  # its card is gone by now
+        assert drawn != []
 
 
 async def test_history_and_conflicts_of_the_card_are_shown(tmp_path: Path, folder: Path) -> None:
     async with serving(tmp_path) as desk:
         await show(desk, replace(SERVING, folder=str(folder)))
         await desk.pilot.press("escape", "h")
-        await until(desk, lambda: type(desk.app.screen).__name__ == "HistoryModal")
+        await shown_modal(desk, "HistoryModal")
         await desk.pilot.press("escape", "c")
-        await until(desk, lambda: type(desk.app.screen).__name__ == "ConflictsModal")
+        await shown_modal(desk, "ConflictsModal")
 
 
 async def test_a_folder_is_chosen_in_a_tree(tmp_path: Path, folder: Path) -> None:
     async with serving(tmp_path) as desk:
         await fill(desk, "folder", str(folder))
         await desk.pilot.press("ctrl+o")
-        await until(desk, lambda: type(desk.app.screen).__name__ == "PickerModal")
+        await shown_modal(desk, "PickerModal")
         desk.app.screen.dismiss(str(tmp_path))
         await until(desk, lambda: isinstance(desk.app.screen, ServeScreen))
         assert field(desk, "folder").value == str(tmp_path)
         assert desk.app.focused is field(desk, "folder").line
         await desk.pilot.press("tab", "ctrl+o")
-        await until(desk, lambda: type(desk.app.screen).__name__ == "PickerModal")
+        await shown_modal(desk, "PickerModal")
         await desk.pilot.press("escape")
         await until(desk, lambda: isinstance(desk.app.screen, ServeScreen))
         assert desk.app.focused is field(desk, "file").line
@@ -409,7 +365,10 @@ async def test_a_job_that_failed_says_why_until_it_is_put_away(tmp_path: Path, f
         await shows(desk, "× failed  /srv/music")
         assert "did not answer within 8 s" in words(desk.app)
         assert "nas:4455  /f" not in screen_text(desk.app)
-        await desk.pilot.press("escape", "x")
+        await desk.pilot.press("escape")
+        await shows(desk, "x Put away")
+        assert "Stop" not in screen_text(desk.app)
+        await desk.pilot.press("x")
         await until(desk, lambda: 1 not in desk.bridge.ended)
         await show(desk)
         assert "failed" not in screen_text(desk.app)
@@ -422,15 +381,8 @@ async def test_everything_is_reached_at_every_size(tmp_path: Path, folder: Path,
         await fill(desk, "folder", str(folder))
         jobs = tuple(replace(SERVING, id=at, folder=f"/srv/{at}") for at in (1, 2, 3))
         await show(desk, *jobs)
-        field(desk, "folder").focus_line()
-        for name in ("Folder", "File", "Port", "Read-only", "Accept a new", "Start"):
-            await desk.pilot.pause()
-            assert any(line.strip().startswith((name, f"[ ] {name}")) for line in screen_text(desk.app).split("\n"))
-            await desk.pilot.press("tab")
-        for job in jobs:
-            await desk.pilot.pause()
-            assert f"serving  {job.folder}" in screen_text(desk.app)
-            await desk.pilot.press("tab")
+        labels = ("Folder", "File", "Port", "Read-only", "Accept a new", "Start")
+        await everything_is_reached(desk, "folder", labels, tuple(f"serving  {job.folder}" for job in jobs))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -440,10 +392,7 @@ async def test_hostile_names_are_escaped_and_aligned(tmp_path: Path, size: tuple
         await show(desk, replace(SERVING, folder=f"/{HOSTILE}", addresses=(HOSTILE,), peers=(peer,)))
         await desk.pilot.press("escape")
         await desk.pilot.pause()
-        shown = screen_text(desk.app)
-        assert SHOWN[:14] in shown
-        assert all(cell_width(line) <= size[0] for line in shown.split("\n"))
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", shown)
+        is_escaped_and_fits(desk, SHOWN[:9])
 
 
 async def test_a_hostile_folder_in_the_form_is_harmless(tmp_path: Path) -> None:

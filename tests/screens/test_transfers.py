@@ -118,7 +118,8 @@ async def test_without_a_job_it_says_how_to_get_one(tmp_path: Path) -> None:
     async with scene(tmp_path) as it:
         await it.tick()
         assert "Nothing moves yet." in it.text
-        assert "1 serves a folder, 2 connects to another device." in it.text
+        assert "1 serves a folder." in it.text
+        assert "2 connects to another device." in it.text
         await it.connect()
         await it.tick()
         assert "Nothing to transfer." in it.text
@@ -164,7 +165,7 @@ async def test_what_was_sent_from_a_served_folder_counts(tmp_path: Path) -> None
         it.log().start(key("a", peer="lap", direction=Direction.OUT), 100)
         it.log().add(key("a", peer="lap", direction=Direction.OUT), 25)
         await it.tick()
-        assert "25 %   -- left   0 of 1 file   25 B of 100 B" in it.text
+        assert "25 %   0 of 1 file   25 B of 100 B" in it.text
         assert "! 2 problems" in it.text
         assert it.line("a").split()[1] == "↑"
 

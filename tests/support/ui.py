@@ -22,6 +22,7 @@ from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.trust import TrustStore
 from leafsync.engine.sync.records import Records
+from leafsync.progress import Progress
 from leafsync.settings import Settings
 
 T = TypeVar("T")
@@ -141,6 +142,7 @@ class Host(App[None]):
         self.bridge = bridge
         self.settings = Settings(Config("desk"))
         self.clock = time.monotonic
+        self.progress = Progress()
         self.results: list[Any] = []
         """What a modal was dismissed with."""
         self._first = screen

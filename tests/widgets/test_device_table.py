@@ -85,7 +85,22 @@ def test_more_room_takes_no_column_away(width: int, wanted: dict[str, int]) -> N
     ],
 )
 def test_the_most_wanted_columns_stay(width: int, columns: list[str]) -> None:
-    assert list(column_widths(width, {**FULL, "addresses": 16})) == columns
+    assert list(column_widths(width, {**FULL, "name": 9, "addresses": 16})) == columns
+
+
+def test_names_are_whole_before_there_are_columns_of_less_use() -> None:
+    wanted = {**FULL, "name": 14, "addresses": 19}
+    for width in range(57, 200):
+        widths = column_widths(width, wanted)
+        assert widths["name"] == 14 or set(widths) <= {"name", "permission", "fingerprint"}, width
+    assert "addresses" in column_widths(119, wanted)
+
+
+def test_names_use_the_room_there_is() -> None:
+    assert column_widths(199, FULL)["name"] == FULL["name"]
+    widths = column_widths(79, {**FULL, "name": 200})
+    assert list(widths) == ["name", "permission", "fingerprint", "last_seen"]
+    assert widths["name"] >= 28
 
 
 def test_a_column_is_no_wider_than_what_is_in_it() -> None:
@@ -114,7 +129,7 @@ async def test_all_there_is_to_say() -> None:
     app = Shown([device(1, permission=Permission.READ), device(2, addresses=())])
     async with app.run_test(size=(160, 10)) as pilot:
         await pilot.pause()
-        assert titles(app) == "Device May Fingerprint Address Last seen First seen Confirmed"
+        assert titles(app) == "Device Permission Fingerprint Address Last seen First seen Confirmed"
         assert "only read" in row(app, "device 001")
         assert "0001 0001 0001 0001…" in row(app, "device 001")
         assert "192.168.1.1:4455" in row(app, "device 001")
@@ -137,10 +152,10 @@ async def test_columns_come_and_go_with_the_width() -> None:
     async with app.run_test(size=(40, 10)) as pilot:
         await pilot.pause()
         await pilot.press("down")
-        assert titles(app) == "Device May Fingerprint"
+        assert titles(app) == "Device Permission Fingerprint"
         await pilot.resize_terminal(160, 10)
         await pilot.pause()
-        assert titles(app) == "Device May Fingerprint Address Last seen First seen Confirmed"
+        assert titles(app) == "Device Permission Fingerprint Address Last seen First seen Confirmed"
         assert app.table.selected == device(2)
 
 

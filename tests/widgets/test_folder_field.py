@@ -205,5 +205,5 @@ async def test_a_dead_disk_holds_neither_the_field_nor_the_end_of_the_app(monkey
     app = Form("/mnt/dead")
     async with app.run_test(size=(60, 6)) as pilot:
         await known(pilot, app.field)
-        assert app.field.reason == "its disk does not answer"
+        assert app.field.reason == "it did not answer within 15 s"
     assert all(thread.daemon for thread in threads)  # the interpreter waits for all others when it ends

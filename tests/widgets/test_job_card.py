@@ -158,12 +158,14 @@ async def test_it_is_painted_only_when_something_has_changed(tmp_path: Path) -> 
     async with cards(tmp_path) as desk:
         await desk.show(SERVING)
         card = desk.list.cards[1]
-        painted: list[object] = []
-        card.update = lambda content="", **_options: painted.append(content)  # type: ignore[method-assign]
+        painted: list[bool] = []
+        card.refresh = lambda *, layout=False: painted.append(layout)  # type: ignore[method-assign,assignment,misc]
         await desk.show(replace(SERVING))
         assert painted == []
         await desk.show(replace(SERVING, files=1))
-        assert len(painted) == 1
+        assert painted == [False]  # as high as before: nothing around it moves
+        await desk.show(replace(SERVING, files=1, problems=1))
+        assert painted == [False, True]
 
 
 async def test_it_is_laid_out_anew_when_the_terminal_changes(tmp_path: Path) -> None:
@@ -175,6 +177,19 @@ async def test_it_is_laid_out_anew_when_the_terminal_changes(tmp_path: Path) -> 
         await desk.pilot.pause()
         assert job.folder not in desk.text
         assert "…" in desk.text
+
+
+async def test_it_is_as_high_as_its_lines_at_every_width(tmp_path: Path) -> None:
+    peer = PeerStatus("ab" * 32, "laptop", "[2001:db8::5]:40112", "receiving")
+    job = replace(SERVING, peers=(peer,), addresses=("10.0.0.2:4455", "[2001:db8:1:2:3:4:5:6]:4455"))
+    async with cards(tmp_path, (60, 20)) as desk:
+        await desk.show(job)
+        card = desk.list.cards[1]
+        for width in (30, 40, 60, 34, 28, 120, 46, 60):
+            await desk.pilot.resize_terminal(width, 20)
+            await desk.pilot.pause()
+            lines = [line.strip(" ▏") for line in desk.text.split("\n")[1:]]
+            assert lines[: card.size.height + 1] == [*(str(line).strip() for line in card.render().split("\n")), ""]
 
 
 async def test_markup_and_escapes_are_shown_as_text(tmp_path: Path) -> None:

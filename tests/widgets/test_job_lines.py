@@ -123,6 +123,30 @@ def test_what_a_device_does_is_seen_where_its_address_must_be_cut() -> None:
         assert "sending" in served(replace(SERVING, peers=(long,)), width)[-1]
 
 
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (60, "  ● laptop  192.168.1.23:51234  receiving, 23.0 MB/s"),
+        (47, "  ● laptop  192.16…:51234  receiving, 23.0 MB/s"),
+        (45, "  ● laptop  receiving, 23.0 MB/s"),
+        (32, "  ● laptop  receiving, 23.0 MB/s"),
+        (28, "  ● laptop  receiving"),
+    ],
+)
+def test_what_a_device_does_is_whole_before_its_address_is_shown(width: int, line: str) -> None:
+    job = replace(SERVING, peers=(replace(PEER, activity="receiving"),))
+    assert served(job, width, Figures(peers=(23e6,)))[-1] == line
+
+
+def test_nothing_of_a_device_is_cut_twice() -> None:
+    job = replace(SERVING, peers=(PEER, replace(PEER, name="studio of a long name", address="[2001:db8::5]:40112")))
+    for width in range(36, 100):
+        for shown in served(job, width, Figures(peers=(23e6, None)))[-2:]:
+            name, *others = shown.removeprefix("  ● ").split("  ")
+            assert all(column.count("…") <= 1 for column in (name, *others)), (width, shown)
+            assert others[-1].strip() in ("sending, 23.0 MB/s", "sending"), (width, shown)
+
+
 def test_many_devices_and_addresses_are_counted() -> None:
     many = replace(SERVING, peers=(PEER,) * (MAX_PEERS + 1_000), addresses=("10.0.0.2:1",) * (MAX_ADDRESSES + 5))
     lines = served(many)
@@ -186,9 +210,18 @@ def test_when_it_is_tried_again_and_why() -> None:
 
 def test_how_far_it_is() -> None:
     lines = connected(MOVING, width=100, figures=Figures(rate=3_400_000.0, eta=206.0))
-    assert lines[0].startswith("↓ files come  ")
+    assert lines[0].startswith("↓ receiving  ")
     assert lines[2] == f"  {'━' * 9}{'─' * 21}   30 %  3.4 MB/s  3:26 left  300.0 MB of 1.0 GB  30 of 120 files"
-    assert connected(replace(MOVING, state=PassState.SENDING))[0].startswith("↑ files go  ")
+    assert connected(replace(MOVING, state=PassState.SENDING))[0].startswith("↑ sending  ")
+
+
+def test_what_is_not_known_yet_is_not_said() -> None:
+    begun = connected(MOVING, width=100)[2]
+    assert begun == f"  {'━' * 9}{'─' * 21}   30 %  300.0 MB of 1.0 GB  30 of 120 files"
+    assert connected(MOVING, width=60)[2].endswith("   30 %  300.0 MB of 1.0 GB")
+    stalled = connected(MOVING, width=100, figures=Figures(rate=0.0))[2]
+    assert "  30 %  0 B/s  300.0 MB" in stalled
+    assert "--" not in begun + stalled
 
 
 def test_the_most_important_figures_stay_on_a_narrow_card() -> None:

@@ -22,6 +22,7 @@ from leafsync.widgets.listing import (
     Listing,
     Stopped,
     Wanted,
+    folder_problem,
     in_thread,
     is_offered,
     is_own,
@@ -173,7 +174,7 @@ def test_what_cannot_be_looked_at_is_no_directory() -> None:
 
 
 def test_a_directory_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    assert list_directory(str(tmp_path / "none"), Wanted()) == Listing(reason="No such file or directory")
+    assert list_directory(str(tmp_path / "none"), Wanted()) == Listing(reason="it does not exist")
     assert list_directory("/a\0b", Wanted()).reason == "embedded null byte"
 
 
@@ -182,7 +183,7 @@ def test_an_error_while_reading_says_why(monkeypatch: pytest.MonkeyPatch, tmp_pa
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
     monkeypatch.setattr(os, "scandir", broken)
-    assert list_directory(str(tmp_path), Wanted()).reason == "Permission denied"
+    assert list_directory(str(tmp_path), Wanted()).reason == "you may not read it"
 
 
 def test_reasons_are_escaped() -> None:
@@ -252,3 +253,31 @@ def test_a_call_may_outlive_the_loop() -> None:
 
 async def test_listing_works_in_a_thread(folder: Path) -> None:
     assert names(await in_thread(partial(list_directory, str(folder), Wanted())))[0] == "Alpha"
+
+
+# A directory as a folder
+
+
+def test_a_directory_can_be_taken_and_other_things_say_why_not(tmp_path: Path) -> None:
+    (tmp_path / "Music").mkdir()
+    (tmp_path / "Document.txt").write_text("")
+    assert folder_problem(str(tmp_path / "Music")) == ""
+    assert folder_problem(str(tmp_path / "nothing")) == "it does not exist"
+    assert folder_problem(str(tmp_path / "Document.txt")) == "it is not a directory"
+    assert folder_problem(str(tmp_path / ".leafsync_trash")) == "LeafSync keeps its own files there"
+    assert folder_problem(str(tmp_path / ".leafsync_trash/x/y")) == "LeafSync keeps its own files there"
+
+
+def test_a_directory_that_may_not_be_opened_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert folder_problem(str(tmp_path)) == "you may not read it"
+
+
+def test_a_directory_whose_entries_may_not_be_looked_at_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.X_OK)
+    assert folder_problem(str(tmp_path)) == "you may not read it"

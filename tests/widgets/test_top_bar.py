@@ -98,6 +98,7 @@ async def test_the_state_is_kept_when_the_name_has_no_room() -> None:
         (92, "serving 1 · connected 2 · 23.0 MB/s"),
         (80, "connected 2 · 23.0 MB/s"),
         (60, "23.0 MB/s"),
+        (50, ""),
     ],
 )
 async def test_what_does_not_fit_is_left_out_as_a_whole(width: int, said: str) -> None:

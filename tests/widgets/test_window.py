@@ -90,6 +90,19 @@ async def test_the_body_can_be_reached_and_scrolled_while_it_does_not_fit() -> N
         assert "line 39" in screen_text(app)
 
 
+async def test_the_body_scrolls_wherever_the_focus_is() -> None:
+    app = Desk(40)
+    async with app.run_test(size=(40, 12)) as pilot:
+        await pilot.pause()
+        assert app.focused is app.screen.query_one("#one")
+        body = app.screen.query_one(Body)
+        for key, at in (("down", 1), ("pagedown", 1 + body.size.height), ("up", body.size.height), ("pageup", 0)):
+            await pilot.press(key)
+            await pilot.pause()
+            assert body.scroll_y == at, key
+        assert app.focused is app.screen.query_one("#one")
+
+
 async def test_tab_passes_a_body_that_fits() -> None:
     app = Desk(4)
     async with app.run_test(size=(80, 24)) as pilot:
