@@ -92,6 +92,15 @@ def test_ethernet_is_known_soon_after_the_handshake(delay: float, round_trips: i
     assert sizes.count(1452) > 730
 
 
+@pytest.mark.parametrize("delay", [0.3, 0.4, 0.6])
+def test_a_very_long_path_comes_to_rest(delay: float) -> None:
+    """There aioquic takes all packets for lost until it has measured a round trip; probes must not prolong that."""
+    pair = Pair(delay=delay, settled=False)
+    started = pair.now
+    pair.run_idle()
+    assert pair.now - started < 15
+
+
 @both_paths
 @both_ways
 @pytest.mark.parametrize("delay", [0.0005, 0.02, 0.15])
