@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import random
 import socket
@@ -9,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +161,98 @@ async def test_bulk_takes_the_fast_path_over_real_sockets(serve: Serve, dial: Di
         assert built > 0.9 * sent
         # Where the kernel grants small buffers some is lost, and what comes behind a gap is upstream's.
         assert taken > 0.5 * received
+
+
+async def moves_both_ways(client: Connection, accepted: Connection, size: int) -> None:
+    """Move `size` bytes each way and see that they arrive."""
+    data = random.Random(3).randbytes(size)
+    for writer, reader in ((client, accepted), (accepted, client)):
+        stream = await writer.open_stream()
+        writing = asyncio.create_task(stream.write(data))
+        assert await (await reader.accept_stream()).read_exactly(size, deadline=20) == data
+        await writing
+
+
+class PlainSocket(socket.socket):
+    """A socket of a kernel that neither splits nor joins datagrams."""
+
+    def setsockopt(self, level: int, option: int, value: Any, *rest: Any) -> None:
+        if level == socket.IPPROTO_UDP:
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+        super().setsockopt(level, option, value, *rest)
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
+        if ancillary:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().sendmsg(buffers, ancillary, flags, address)
+
+
+async def test_sockets_without_gso_and_gro_do_the_same_slower(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", PlainSocket)
+    server = await serve()
+    client = await dial(server.port)
+    accepted = await server.arrived.get()
+    await moves_both_ways(client, accepted, 2_000_000)
+    assert server.endpoint is not None
+    assert not server.endpoint._udp.segmenting
+    assert server.endpoint._udp.datagrams == server.endpoint._udp.receives * server.endpoint.batching
+    assert client.datagram_size == accepted.datagram_size == 1452
+
+
+class NarrowSocket(socket.socket):
+    """A socket on a link that carries little; the kernel knows."""
+
+    takes = 1300
+
+    def sendmsg(self, buffers: Any, ancillary: Any = (), flags: int = 0, address: Any = None) -> int:
+        if len(buffers[0]) > self.takes:
+            raise OSError(errno.EINVAL if len(buffers) > 1 else errno.EMSGSIZE, "too large")
+        return super().sendmsg(buffers, ancillary, flags, address)
+
+
+async def test_datagrams_the_kernel_refuses_are_not_sent_again_as_large(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", NarrowSocket)
+    server = await serve(host=None)
+    client = await dial(server.port)
+    accepted = await server.arrived.get()
+    await moves_both_ways(client, accepted, 1_000_000)
+    assert client.datagram_size == accepted.datagram_size == 1200
+    assert server.endpoint is not None
+    assert server.endpoint._udp.segmenting is (socket.SOL_SOCKET == 1)
+
+
+async def test_a_link_that_shrinks_at_work_is_heeded_at_once(
+    serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", NarrowSocket)
+    monkeypatch.setattr(NarrowSocket, "takes", 1500)
+    server = await serve()
+    client = await dial(server.port)
+    accepted = await server.arrived.get()
+    await moves_both_ways(client, accepted, 1_000_000)
+    assert client.datagram_size == accepted.datagram_size == 1452
+    monkeypatch.setattr(NarrowSocket, "takes", 1300)
+    await moves_both_ways(client, accepted, 1_000_000)
+    assert client.datagram_size == accepted.datagram_size == 1200
+
+
+async def test_a_refusal_for_one_peer_is_no_word_about_the_others(serve: Serve, dial: Dial) -> None:
+    server = await serve()
+    clients = [await dial(server.port) for _ in range(2)]
+    accepted = [await server.arrived.get() for _ in range(2)]
+    for client, there in zip(clients, accepted, strict=True):
+        await moves_both_ways(client, there, 10_000)
+    assert server.endpoint is not None
+    address = accepted[0]._quic.get_peer_address()
+    assert address is not None
+    server.endpoint._on_too_large(1452, address)
+    assert [there.datagram_size for there in accepted] == [1200, 1452]
+    accepted[0].close()
+    server.endpoint._on_too_large(1452, address)
 
 
 async def test_an_address_that_does_not_answer_gives_way_to_one_that_does(

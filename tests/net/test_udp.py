@@ -18,6 +18,7 @@ from leafsync.engine.net.udp import (
     RECEIVE_BUDGET,
     Run,
     UdpSocket,
+    connected_socket,
     open_socket,
 )
 from leafsync.errors import AddressUnusable, PortInUse
@@ -74,7 +75,14 @@ class Rig:
         self.fake = FakeSocket()
         self.runs: list[list[Run]] = []
         self.refusals = 0
-        self.udp = UdpSocket(self.fake, on_runs=self.runs.append, on_refused=self.note_refusal, remote=remote)
+        self.too_large: list[tuple[int, object]] = []
+        self.udp = UdpSocket(
+            self.fake,
+            on_runs=self.runs.append,
+            on_refused=self.note_refusal,
+            on_too_large=lambda size, address: self.too_large.append((size, address)),
+            remote=remote,
+        )
 
     def note_refusal(self) -> None:
         self.refusals += 1
@@ -236,6 +244,61 @@ async def test_a_datagram_that_cannot_go_is_left_to_quic(rig: Rig, code: int) ->
     assert rig.sizes() == [[20]]
 
 
+def takes(mtu: int, code: int) -> Callable[[list[bytes]], OSError | None]:
+    """Return a kernel that takes datagrams of `mtu` bytes at most, and refuses larger ones in a run with `code`."""
+
+    def refuse(buffers: list[bytes]) -> OSError | None:
+        if len(buffers[0]) <= mtu:
+            return None
+        return OSError(code if len(buffers) > 1 else errno.EMSGSIZE, "too large")
+
+    return refuse
+
+
+async def test_a_datagram_that_is_too_large_is_told(rig: Rig) -> None:
+    rig.fake.refuse = takes(1300, errno.EMSGSIZE)
+    rig.udp.send(datagrams(1452, 1200))
+    assert rig.too_large == [(1452, THERE)]
+    assert rig.sizes() == [[1200]]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EMSGSIZE])
+async def test_a_run_of_too_large_ones_is_told_and_does_not_turn_segmenting_off(rig: Rig, code: int) -> None:
+    """Kernels before 6.13 say EINVAL for it, as those do that do not segment."""
+    rig.fake.refuse = takes(1300, code)
+    rig.udp.send(datagrams(1452, 1452, 700, 1200, 1200))
+    assert rig.too_large == [(1452, THERE)] * 2
+    assert rig.sizes() == [[700], [1200, 1200]]
+    assert rig.udp.segmenting
+
+
+async def test_the_answer_to_an_earlier_datagram_is_no_word_about_this_one(rig: Rig) -> None:
+    """An ICMP message is told with whatever is sent next, and anybody can forge one."""
+    pending = [OSError(errno.EMSGSIZE, "of another one")]
+    rig.fake.refuse = lambda buffers: pending.pop() if pending else None
+    rig.udp.send(datagrams(1200))
+    assert rig.sizes() == [[1200]]
+    assert rig.too_large == []
+
+
+async def test_too_large_ones_that_waited_are_told_too(rig: Rig) -> None:
+    rig.fake.refuse = lambda buffers: BlockingIOError()
+    rig.udp.send(datagrams(1452))
+    rig.fake.refuse = takes(1300, errno.EMSGSIZE)
+    rig.udp._writable()
+    assert rig.too_large == [(1452, THERE)]
+    assert not rig.udp.pending
+
+
+async def test_without_anybody_to_tell_too_large_ones_are_dropped() -> None:
+    fake = FakeSocket()
+    udp = UdpSocket(fake, on_runs=lambda runs: None)
+    fake.refuse = takes(1300, errno.EMSGSIZE)
+    udp.send(datagrams(1452))
+    assert fake.sent == []
+    udp.close()
+
+
 async def test_a_refused_send_is_told(rig: Rig) -> None:
     rig.fake.refuse = lambda buffers: ConnectionRefusedError()
     rig.udp.send(datagrams(10))
@@ -295,6 +358,32 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 def test_a_chosen_host_is_the_only_one(keep: list[socket.socket]) -> None:
     keep.append(open_socket("127.0.0.1", 0))
     assert keep[0].getsockname()[0] == "127.0.0.1"
+
+
+@linux
+@pytest.mark.parametrize("host", [None, "127.0.0.1"])
+def test_the_kernel_fragments_nothing_and_believes_no_icmp(keep: list[socket.socket], host: str | None) -> None:
+    keep.append(open_socket(host, 0))
+    keep.append(connected_socket(socket.AF_INET, keep[0].getsockname()[:2] if host else ("127.0.0.1", 9)))
+    for made in keep:
+        assert made.getsockopt(socket.IPPROTO_IP, 10) == 3
+        if made.family == socket.AF_INET6:
+            assert made.getsockopt(socket.IPPROTO_IPV6, 23) == 3
+
+
+def test_a_kernel_that_has_none_of_the_options_is_no_hindrance(
+    keep: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Bare(socket.socket):
+        def setsockopt(self, level: int, option: int, value: Any, *rest: Any) -> None:
+            if option != socket.IPV6_V6ONLY or level != socket.IPPROTO_IPV6:
+                raise OSError(errno.ENOPROTOOPT, "no such option")
+            super().setsockopt(level, option, value)
+
+    monkeypatch.setattr(socket, "socket", Bare)
+    keep.append(open_socket(None, 0))
+    assert keep[0].getsockname()[1] > 0
+    assert not keep[0].getblocking()
 
 
 @linux

@@ -30,6 +30,9 @@ MAX_SECONDS = 3000.0
 KEEPALIVE = 10.0
 """Seconds without anything to do before both sides ping, as a connection does."""
 
+ETHERNET = 1452
+"""Bytes of UDP payload in an Ethernet frame, over IPv6."""
+
 identities = (Identity.generate(), Identity.generate())
 
 
@@ -54,6 +57,8 @@ class Side:
 
     quic: PinnedQuic
     address: tuple[str, int]
+    mtu: int = ETHERNET
+    """Bytes of UDP payload that the way from this side carries; larger datagrams vanish."""
     data: dict[int, bytearray] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     resets: dict[int, int] = field(default_factory=dict)
@@ -89,11 +94,20 @@ class Pair:
     """A client and a server after their handshake. Rates are probabilities a datagram, times are seconds."""
 
     def __init__(
-        self, *, seed: int = 1, client_fast: bool = True, server_fast: bool = True, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        seed: int = 1,
+        client_fast: bool = True,
+        server_fast: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
+        mtu: int = ETHERNET,
+        delay: float = 0.01,
+        settled: bool = True,
     ) -> None:
+        """Complete the handshake; `settled` goes on until both sides know what the path carries."""
         self.dice = random.Random(seed)
         self.now = 100.0
-        self.delay, self.loss, self.reorder, self.duplicate, self.damage = 0.01, 0.0, 0.0, 0.0, 0.0
+        self.delay, self.loss, self.reorder, self.duplicate, self.damage = delay, 0.0, 0.0, 0.0, 0.0
         self.on_batch: Callable[[Side, list[bytes], tuple[str, int]], None] | None = None
         self._due: list[tuple[float, int, Side, bytes, tuple[str, int]]] = []
         self._count = 0
@@ -105,10 +119,11 @@ class Pair:
             fast=server_fast,
             original=client.original_destination_connection_id,
         )
-        self.client, self.server = Side(client, CLIENT), Side(server, SERVER)
+        self.client, self.server = Side(client, CLIENT, mtu), Side(server, SERVER, mtu)
         self.transmit()
         self.run(lambda: client.confirmed and server.confirmed)
-        self.run_idle()
+        if settled:
+            self.run_idle()
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -123,6 +138,8 @@ class Pair:
     def _carry(self, side: Side, datagrams: Datagrams) -> None:
         other = self.server if side is self.client else self.client
         for data, _ in datagrams:
+            if len(data) > side.mtu:
+                continue
             for _copy in range(2 if self.dice.random() < self.duplicate else 1):
                 if self.dice.random() < self.loss:
                     continue

@@ -121,6 +121,11 @@ class Connection:
         """Why the connection ended; None while it lives, and if it was closed here."""
         return self._error
 
+    @property
+    def datagram_size(self) -> int:
+        """Bytes of UDP payload that a full datagram has: what the path is known to carry."""
+        return self._quic.datagram_size
+
     async def open_stream(self) -> Stream:
         """Open a stream. The peer learns of it with the first bytes written.
 
@@ -238,6 +243,12 @@ class Connection:
         self._handle_events()
         self._transmit()
         self._wake_writers()
+
+    def too_large(self, size: int, address: SocketAddress) -> None:
+        """Take note that the kernel refused a datagram of `size` bytes to `address`, and send smaller ones."""
+        if not self._over and self._quic.get_peer_address() == address:
+            self._quic.too_large(size)
+            self._transmit_soon()
 
     def refuse(self, code: int, reason: str) -> None:
         """Tell a peer that is still in its handshake that it will not be served."""

@@ -168,7 +168,13 @@ class Dial:
         self._address = address
         self._refused_since: tuple[float, int] | None = None
         self._ids: set[bytes] = {quic.host_cid}
-        self._udp = UdpSocket(made, on_runs=self._on_runs, on_refused=self._on_refused, remote=address)
+        self._udp = UdpSocket(
+            made,
+            on_runs=self._on_runs,
+            on_refused=self._on_refused,
+            on_too_large=self._on_too_large,
+            remote=address,
+        )
         self.connection = Connection(quic, self, limits=limits)
         self.connection.connect(address)
 
@@ -211,6 +217,9 @@ class Dial:
         batch = [datagram for datagrams, _ in runs for datagram in datagrams if destination_of(datagram) in self._ids]
         if batch:
             self.connection.receive(batch, self._address)
+
+    def _on_too_large(self, size: int, address: SocketAddress) -> None:
+        self.connection.too_large(size, address)
 
     def _on_refused(self) -> None:
         connection = self.connection

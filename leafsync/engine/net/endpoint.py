@@ -71,7 +71,7 @@ class Endpoint:
         self._configuration = configuration_for(identity, limits, is_client=False)
         self._admission = Admission(limits)
         self._bound = plain(made.getsockname())
-        self._udp = UdpSocket(made, on_runs=self._on_runs)
+        self._udp = UdpSocket(made, on_runs=self._on_runs, on_too_large=self._on_too_large)
         self._routes: dict[bytes, Connection] = {}
         self._ids: dict[Connection, set[bytes]] = {}
         self._half_open: dict[Connection, tuple[SocketAddress, asyncio.TimerHandle]] = {}
@@ -143,6 +143,10 @@ class Endpoint:
         elif verdict is not None:
             self._begin(verdict, address).receive([datagram], address)
         return verdict is not None
+
+    def _on_too_large(self, size: int, address: SocketAddress) -> None:
+        for connection in self._ids:
+            connection.too_large(size, address)
 
     def _begin(self, admitted: Admitted, address: SocketAddress) -> Connection:
         quic = PinnedQuic(

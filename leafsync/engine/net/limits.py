@@ -13,7 +13,8 @@ SERVER_NAME = "leafsync"
 """Sent as SNI by every client, so that the name a user typed does not travel in the clear."""
 
 MAX_DATAGRAM_SIZE = 1452
-"""Bytes of UDP payload: an Ethernet frame (1500) less the IPv6 (40) and UDP (8) headers."""
+"""Bytes of UDP payload at most: an Ethernet frame (1500) less the IPv6 (40) and UDP (8) headers. A path that carries
+less gets less (`pathmtu`)."""
 
 KIB = 1024
 MIB = 1024 * KIB

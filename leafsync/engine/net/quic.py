@@ -1,8 +1,8 @@
 """aioquic's state machine, with peers authenticated inside the handshake, and with bounded windows.
 
-This is the one module (with `fastpath`) that knows aioquic's private names; `check_aioquic` refuses to start with an
-aioquic that lacks one, and the contract test names it. Upstream has no public way to ask a client for a certificate, to
-judge a key before the handshake is over, or to let a window follow the reader.
+This is the one module (with `sizing` and the fast path) that knows aioquic's private names; `check_aioquic` refuses to
+start with an aioquic that lacks one, and the contract test names it. Upstream has no public way to ask a client for a
+certificate, to judge a key before the handshake is over, or to let a window follow the reader.
 """
 
 import hmac
@@ -28,6 +28,7 @@ from leafsync.engine.net.addresses import SocketAddress
 from leafsync.engine.net.fastpath import FastQuic, fast_path_works
 from leafsync.engine.net.identity import Fingerprint, Identity, fingerprint_of
 from leafsync.engine.net.limits import ALPN, MAX_DATAGRAM_SIZE, SERVER_NAME, Limits
+from leafsync.engine.net.sizing import REQUIRED_OF_SIZING, SizedQuic
 from leafsync.errors import LeafSyncError, SelfConnection
 
 if TYPE_CHECKING:
@@ -107,7 +108,13 @@ def check_aioquic() -> None:
     quic = QuicConnection(configuration=QuicConfiguration(server_name=SERVER_NAME))
     quic.connect(("192.0.2.1", 9), now=0.0)
     stream = QuicStream(stream_id=0)
-    for owner, names in ((quic, REQUIRED_OF_QUIC), (quic.tls, REQUIRED_OF_TLS), (stream, REQUIRED_OF_STREAM)):
+    required = (
+        (quic, REQUIRED_OF_QUIC),
+        (quic, REQUIRED_OF_SIZING),
+        (quic.tls, REQUIRED_OF_TLS),
+        (stream, REQUIRED_OF_STREAM),
+    )
+    for owner, names in required:
         for name in names:
             try:
                 operator.attrgetter(name)(owner)
@@ -181,7 +188,7 @@ def configuration_for(identity: Identity, limits: Limits, *, is_client: bool) ->
     )
 
 
-class PinnedQuic(FastQuic):
+class PinnedQuic(SizedQuic, FastQuic):
     """aioquic's connection with pinned mutual TLS, and with windows that follow what the application consumed.
 
     Upstream raises a window whenever data was seen at more than half of it, read or not (security reference 1d).
@@ -215,7 +222,7 @@ class PinnedQuic(FastQuic):
         for limit, value in ((self._local_max_streams_bidi, limits.peer_streams), (self._local_max_streams_uni, 0)):
             limit.value = limit.sent = value
         self.fast = fast_path_works()
-        self._loss._pacer = BurstPacer(max_datagram_size=configuration.max_datagram_size)
+        self._loss._pacer = BurstPacer(max_datagram_size=self._max_datagram_size)
 
     # Who the peer is
 

@@ -41,9 +41,13 @@ _UDP_SEGMENT = 103
 _UDP_GRO = 104
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_PMTUDISC_PROBE = 3
 """Linux's numbers; the socket module of Python 3.11 has no names for them."""
 
 _SEGMENT_REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+_RUN_REFUSED = _SEGMENT_REFUSED | {errno.EMSGSIZE}
 _IPV6_OFF = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 Run: TypeAlias = tuple[list[bytes], SocketAddress]
@@ -117,7 +121,11 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
 
 
 def tune(made: socket.socket) -> None:
-    """Ask for large buffers and joined receives; a kernel that refuses is slower, not wrong."""
+    """Ask for large buffers, joined receives and whole datagrams; a kernel that refuses is slower, not wrong.
+
+    Datagrams are not fragmented (RFC 9000 section 14), and no ICMP message, which anybody can forge, is believed about
+    the path: `pathmtu` finds out what it carries.
+    """
     made.setblocking(False)
     for option, force in ((socket.SO_RCVBUF, _SO_RCVBUFFORCE), (socket.SO_SNDBUF, _SO_SNDBUFFORCE)):
         with contextlib.suppress(OSError):
@@ -128,6 +136,10 @@ def tune(made: socket.socket) -> None:
     if socket.SOL_SOCKET == 1:
         with contextlib.suppress(OSError):
             made.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+        # A socket of IPv6 sends IPv4 too.
+        for level, option in ((socket.IPPROTO_IP, _IP_MTU_DISCOVER), (socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER)):
+            with contextlib.suppress(OSError):
+                made.setsockopt(level, option, _PMTUDISC_PROBE)
 
 
 class UdpSocket:
@@ -139,11 +151,14 @@ class UdpSocket:
         *,
         on_runs: Callable[[list[Run]], None],
         on_refused: Callable[[], None] | None = None,
+        on_too_large: Callable[[int, SocketAddress], None] | None = None,
         remote: SocketAddress | None = None,
     ) -> None:
         self._socket = made
         self._on_runs = on_runs
         self._on_refused = on_refused
+        self._on_too_large = on_too_large
+        self._too_large = 0
         self._remote = remote
         self._segmenting = socket.SOL_SOCKET == 1
         self._queue: deque[tuple[bytes, SocketAddress]] = deque()
@@ -237,7 +252,7 @@ class UdpSocket:
                 break
         return stop
 
-    def _send_run(self, run: list[tuple[bytes, SocketAddress]]) -> bool:
+    def _send_run(self, run: list[tuple[bytes, SocketAddress]], *, again: bool = True) -> bool:
         """Send a run; return False if the kernel's buffer is full."""
         size, address = len(run[0][0]), run[0][1]
         ancillary = [(_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", size))] if len(run) > 1 else []
@@ -248,18 +263,28 @@ class UdpSocket:
         except ConnectionRefusedError:
             self._refused()
         except OSError as error:
-            if len(run) > 1 and error.errno in _SEGMENT_REFUSED:
-                logger.debug("the kernel does not segment: %s", error)
-                self._segmenting = False
-                return self._send_singly(run)
+            if len(run) > 1 and error.errno in _RUN_REFUSED:
+                return self._send_singly(run, error)
+            if error.errno == errno.EMSGSIZE and again:
+                # It may be an answer to an earlier datagram, which the kernel tells with the next one.
+                return self._send_run(run, again=False)
             logger.debug("a send failed: %s", error)
+            if error.errno == errno.EMSGSIZE:
+                self._too_large += 1
+                if self._on_too_large is not None:
+                    self._on_too_large(size, address)
         return True
 
-    def _send_singly(self, run: list[tuple[bytes, SocketAddress]]) -> bool:
+    def _send_singly(self, run: list[tuple[bytes, SocketAddress]], refusal: OSError) -> bool:
+        """Send a run that was refused one by one, and find out why it was: kernels say EINVAL for too large as well."""
+        before = self._too_large
         for at, datagram in enumerate(run):
             if not self._send_run([datagram]):
                 self._enqueue(run[at:])
                 break
+        if self._too_large == before and refusal.errno in _SEGMENT_REFUSED:
+            logger.debug("the kernel does not segment: %s", refusal)
+            self._segmenting = False
         return True
 
     def _enqueue(self, datagrams: list[tuple[bytes, SocketAddress]]) -> None:
