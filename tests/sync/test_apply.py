@@ -11,8 +11,8 @@ from leafsync.engine.core.messages import FetchItem
 from leafsync.engine.core.status import PassSummary
 from leafsync.engine.sync import apply
 from tests.support.devices import Device
+from tests.support.engines import MakeHostile
 from tests.support.hostile import TIME, HostileServer, Talk, file_entry, link_entry, pull_from
-from tests.sync.conftest import MakeHostile
 
 OLD = 1_600_000_000.0
 

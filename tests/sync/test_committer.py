@@ -10,8 +10,8 @@ from leafsync.engine.core.messages import FetchItem
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.sync import committer
 from tests.support.devices import Device, until
+from tests.support.engines import MakeHostile
 from tests.support.hostile import Talk, connect_to, pull_from, silence
-from tests.sync.conftest import MakeHostile
 
 
 class Watched:

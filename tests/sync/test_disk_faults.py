@@ -20,8 +20,8 @@ from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.sync import committer, sender
 from leafsync.errors import DiskFull, FolderMissing, PeerClosed
 from tests.support.devices import Device, Pair, until
+from tests.support.engines import MakeHostile
 from tests.support.hostile import HostileServer, pull_from
-from tests.sync.conftest import MakeHostile
 
 OLD = 1_700_000_000.0
 BIG = b"".join(bytes([number + 1]) * CHUNK_SIZE for number in range(3)) + b"tail"

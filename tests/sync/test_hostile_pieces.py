@@ -34,6 +34,7 @@ from leafsync.engine.core.pieces import encode_pieces
 from leafsync.engine.net.identity import Identity
 from leafsync.errors import LeafSyncError, PeerClosed, ProtocolViolated, RootMismatch
 from tests.support.devices import Device, Pair
+from tests.support.engines import MakeHostile
 from tests.support.hostile import (
     HostileClient,
     HostileServer,
@@ -44,7 +45,6 @@ from tests.support.hostile import (
     pull_from,
     root_of,
 )
-from tests.sync.conftest import MakeHostile
 
 OLD = random.Random(0).randbytes(3 * CHUNK_SIZE + 500_000)
 NEW = b"0123456789" + OLD

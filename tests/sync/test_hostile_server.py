@@ -37,6 +37,7 @@ from leafsync.errors import (
     VersionMismatch,
 )
 from tests.support.devices import Device, until
+from tests.support.engines import MakeHostile
 from tests.support.hostile import (
     FakeFolder,
     HostileServer,
@@ -52,7 +53,6 @@ from tests.support.hostile import (
     sends,
     silence,
 )
-from tests.sync.conftest import MakeHostile
 
 BIG = b"".join(bytes([number + 1]) * CHUNK_SIZE for number in range(4)) + b"tail"
 """A file of five chunks, no two the same."""

@@ -30,8 +30,8 @@ from leafsync.engine.sync.connecting import ConnectJob
 from leafsync.engine.sync.jobs import SMALLEST_WINDOW, limits_for
 from leafsync.errors import PeerClosed, RefusedByPeer, TrustWithdrawn, Unreachable
 from tests.support.devices import Device, Pair, until
+from tests.support.engines import MakeDevice, MakeHostile
 from tests.support.hostile import HostileServer, Talk, connect_to, pull_from, silence
-from tests.sync.conftest import MakeDevice, MakeHostile
 
 OLD = 1_700_000_000.0
 

@@ -37,8 +37,8 @@ from leafsync.engine.sync.serve import Session
 from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
 from tests.support.devices import Device, Pair, until
+from tests.support.engines import MakeHostile
 from tests.support.hostile import HostileClient, HostileServer, Talk, connect_to, file_entry, pull_from, says, silence
-from tests.sync.conftest import MakeHostile
 
 OLD = time.time() - 3600
 """A modification time outside of the racy window."""

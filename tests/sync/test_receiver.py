@@ -7,8 +7,8 @@ from leafsync.engine.core.messages import FetchItem
 from leafsync.engine.sync import large, receiver
 from leafsync.errors import PeerStalled
 from tests.support.devices import Device, until
+from tests.support.engines import MakeHostile
 from tests.support.hostile import HostileServer, Talk, connect_to, pull_from, silence
-from tests.sync.conftest import MakeHostile
 
 CHUNKS = [bytes([number + 1]) * CHUNK_SIZE for number in range(7)]
 
