@@ -171,6 +171,8 @@ class Engine(Protocol):
 
     async def stop(self, job_id: int) -> None: ...
 
+    def give_way(self, *, waiting: bool) -> None: ...
+
     def snapshot(self) -> Snapshot: ...
 
     async def with_trust(self, call: Callable[[TrustStore], T]) -> T: ...
@@ -232,6 +234,10 @@ class Bridge:
     async def load(self) -> None:
         """Load what the first job needs, off the loop: to be called once there is something to see."""
         await self._engine.load()
+
+    def give_way(self, *, waiting: bool) -> None:
+        """Have the engine take short turns of the loop while a person is `waiting` for an answer on the screen."""
+        self._engine.give_way(waiting=waiting)
 
     def snapshot(self) -> Snapshot:
         """Return what all jobs do now."""

@@ -17,6 +17,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from textual import events
 from textual._xterm_parser import XTermParser
 from textual.constants import ESCAPE_DELAY
 from textual.drivers.linux_driver import LinuxDriver
@@ -37,6 +38,9 @@ ESCAPE_WAIT = ESCAPE_DELAY + 0.01
 
 READ = 4096
 """Bytes of keys taken at once: more is a paste, and comes in pieces."""
+
+PRESSES = (events.Key, events.Paste, events.MouseDown, events.MouseScrollDown, events.MouseScrollUp)
+"""What people do and then look at the screen for."""
 
 CLOSE_DEADLINE = 2.0
 """Seconds that a stalled terminal gets to take the last sequences: a process that was told to end must end."""
@@ -112,11 +116,15 @@ class PatientDriver(LinuxDriver):
         self._in_frame = False
         self._skipping = False
         self._missed = False
+        self._waiting = False
 
     @property
     def stalled(self) -> bool:
         """Whether the terminal has not taken what it was sent for a while."""
         return self._output is not None and self._output.backlog >= CONGESTED
+
+    def on_waiting(self, *, waiting: bool) -> None:
+        """Called when a person has pressed something and waits for a frame, and when one was written."""
 
     # Writing
 
@@ -135,6 +143,9 @@ class PatientDriver(LinuxDriver):
             self._missed = True
         elif self._output is not None:
             self._output.write(data.encode(self._outward.encoding, "replace"))
+        if self._waiting and not self._in_frame:
+            self._waiting = False
+            self.on_waiting(waiting=False)
 
     def _painted(self) -> None:
         """Paint everything once the terminal has read what it had not."""
@@ -168,6 +179,9 @@ class PatientDriver(LinuxDriver):
 
     def _process(self, messages: list[Message]) -> None:
         for message in messages:
+            if isinstance(message, PRESSES):
+                self._waiting = True
+                self.on_waiting(waiting=True)
             self.process_message(message)
 
     def send_message(self, message: Message) -> None:

@@ -71,7 +71,7 @@ class _AppRun:
                 bridge,
                 settings,
                 first=first,
-                driver_class=PatientDriver,
+                driver_class=_driver_for(bridge),
                 on_tick=self._tick,
                 on_event=self._event,
             )
@@ -124,6 +124,16 @@ class _AppRun:
         writing = asyncio.ensure_future(asyncio.to_thread(call))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
+
+
+def _driver_for(bridge: Bridge) -> type[PatientDriver]:
+    """Return the driver that has the engine give way while somebody waits for a frame."""
+
+    class Driver(PatientDriver):
+        def on_waiting(self, *, waiting: bool) -> None:
+            bridge.give_way(waiting=waiting)
+
+    return Driver
 
 
 def _spare_the_collector() -> None:

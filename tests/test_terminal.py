@@ -79,6 +79,10 @@ class Driver(PatientDriver):
         super().__init__(app)
         self.fileno = tty.inner
         self._outward = open(tty.inner, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+        self.waits: list[bool] = []
+
+    def on_waiting(self, *, waiting: bool) -> None:
+        self.waits.append(waiting)
 
 
 async def fill(output: TerminalOutput) -> None:
@@ -236,3 +240,24 @@ async def test_keys_reach_the_app(tty: Pty, monkeypatch: pytest.MonkeyPatch) -> 
         await running
     assert app.pressed == ["down", "ä", "b", "escape", "q"]
     assert ALTERNATE_OFF in await read_to(tty, b"\x1b[?1004l")
+
+
+async def test_whoever_presses_a_key_waits_until_the_next_frame_is_written(tty: Pty) -> None:
+    app = Canvas()
+    driver = Driver(app, tty)
+    driver._output = TerminalOutput(tty.inner, driver._painted)
+    driver._process([events.Key("a", "a")])
+    assert driver.waits == [True]
+    driver.write(SYNC_START)
+    driver.write("a frame")
+    assert driver.waits == [True]
+    driver.write(SYNC_END)
+    driver.write("more")
+    assert driver.waits == [True, False]
+    driver.close()
+
+
+async def test_nobody_waits_for_what_a_terminal_says_of_itself(tty: Pty) -> None:
+    driver = Driver(Canvas(), tty)
+    driver._process([events.AppFocus()])
+    assert not driver.waits

@@ -18,6 +18,7 @@ from leafsync.engine.core.status import Snapshot
 from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.net.identity import Identity, load_or_create_identity
 from leafsync.engine.net.trust import TrustStore
+from leafsync.engine.net.turns import TURNS
 from leafsync.engine.sync.records import Records
 from leafsync.engine.sync.share import Share, Workers
 
@@ -150,6 +151,13 @@ class Engine:
     def _with_records(self, folder: str, call: Callable[[Records], T]) -> T:
         with Records.open(folder, self._config.state_dir, force=True) as records:
             return call(records)
+
+    def give_way(self, *, waiting: bool) -> None:
+        """Take short turns of the loop while a person is `waiting` for an answer on the screen."""
+        if waiting:
+            TURNS.give_way()
+        else:
+            TURNS.go_on()
 
     def snapshot(self) -> Snapshot:
         """Return what all jobs do now."""

@@ -69,6 +69,8 @@ class FakeEngine:
         self.shown = Snapshot(0)
         self.jobs: dict[int, FakeJob] = {}
         self.calls: list[str] = []
+        self.waited: list[bool] = []
+        """Whether somebody waited for an answer, as the engine was told."""
         self.keep = 100_000
         """Transfers that are kept of each job."""
         self.failure: Exception | None = None
@@ -113,6 +115,9 @@ class FakeEngine:
 
     async def stop(self, job_id: int) -> None:
         self.calls.append(f"stop {job_id}")
+
+    def give_way(self, *, waiting: bool) -> None:
+        self.waited.append(waiting)
 
     def snapshot(self) -> Snapshot:
         return self.shown

@@ -15,16 +15,13 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from leafsync.engine.net.addresses import SocketAddress
+from leafsync.engine.net.turns import TURNS
 from leafsync.errors import AddressUnusable, PortInUse
 
 logger = logging.getLogger("leafsync.net")
 
 SOCKET_BUFFER = 4 * 1024 * 1024
 """Bytes asked of the kernel for each direction: 30 ms of a gigabit, while the loop is busy elsewhere."""
-
-RECEIVE_BUDGET = 256
-"""Datagrams read in one loop turn: about 2 ms of work (7 us each), 5 on the stock path. The loop calls again at once if
-there are more."""
 
 MAX_SEGMENTS = 64
 MAX_SEGMENTED = 65_000
@@ -213,8 +210,8 @@ class UdpSocket:
 
     def _readable(self) -> None:
         runs: list[Run] = []
-        count = 0
-        while count < RECEIVE_BUDGET and not self._closed:
+        count, most = 0, TURNS.datagrams
+        while count < most and not self._closed:
             try:
                 data, ancillary, _, address = self._socket.recvmsg(MAX_DATAGRAM, 64)
             except (BlockingIOError, InterruptedError):
