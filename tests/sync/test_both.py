@@ -3,11 +3,14 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.reconcile import Mode
+from leafsync.engine.disk.store import Store
 from leafsync.engine.net.trust import Permission
 from leafsync.engine.sync import connecting
 from leafsync.errors import FolderIdentityLost, FolderUnready
@@ -46,6 +49,24 @@ async def test_first_contact_unites_both(pair: Pair) -> None:
     again = await pair.client.sync(server)
     assert not again.changed
     assert again.round_trips == 1
+
+
+@pytest.mark.parametrize("only", ["", "common"])
+async def test_a_pass_that_finds_nothing_writes_no_base(pair: Pair, monkeypatch: pytest.MonkeyPatch, only: str) -> None:
+    """Nor does it read one, unless it has to tell a part of it."""
+    fill(pair.server)
+    server = await pair.server.serve()
+    await pair.client.sync(server, file=only)
+    used: list[str] = []
+    for method in (Store.base, Store.put_base):
+
+        def noting(*arguments: Any, method: Callable[..., Any] = method) -> Any:
+            used.append(method.__name__)
+            return method(*arguments)
+
+        monkeypatch.setattr(Store, method.__name__, noting)
+    assert not (await pair.client.sync(server, file=only)).changed
+    assert used == (["base"] if only else [])
 
 
 async def test_edits_and_deletes_travel_both_ways(pair: Pair) -> None:
