@@ -198,18 +198,25 @@ class Share:
     async def scan(self, *, fresh: bool = True) -> Scan:
         """Return what is in the folder.
 
-        A `fresh` scan began after this call, so it shows every change made before it; calls that wait for a running
-        scan share the one after it. Otherwise only what the watcher reported is looked at, if there is a watcher.
+        A `fresh` scan shows every change made before this call: the watcher says where to look, when nothing can have
+        escaped it, else everything is looked at; calls that wait for such a scan share the one after it. Otherwise
+        only what the watcher reported so far is looked at, if there is a watcher.
         """
         asked = time.monotonic()
         async with self._scanning:
             latest = self.latest
+            if fresh and latest is not None:
+                fresh = not await self._caught_up()
             everywhere = fresh or self._must_look_everywhere(asked)
             if latest is None or (everywhere and self._full_scan < asked):
                 await self._scan_everything(latest)
             elif self._dirty:
                 await self._scan_dirty(latest)
             return cast("Scan", self.latest)
+
+    async def _caught_up(self) -> bool:
+        """Have the watcher report all that has changed by now; False when it cannot."""
+        return self._watcher is not None and await self.workers.run(self._watcher.catch_up)
 
     def _must_look_everywhere(self, now: float) -> bool:
         return self._watcher is None or self._all_dirty or now - self._full_scan > FULL_SCAN_INTERVAL
