@@ -10,9 +10,11 @@ import pytest
 
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.reconcile import Mode
+from leafsync.engine.disk.folder import Folder
+from leafsync.engine.disk.scan import Scan, scan
 from leafsync.engine.disk.store import Store
 from leafsync.engine.net.trust import Permission
-from leafsync.engine.sync import connecting
+from leafsync.engine.sync import connecting, share
 from leafsync.errors import FolderIdentityLost, FolderUnready
 from tests.support.devices import Device, Pair, until
 
@@ -67,6 +69,26 @@ async def test_a_pass_that_finds_nothing_writes_no_base(pair: Pair, monkeypatch:
         monkeypatch.setattr(Store, method.__name__, noting)
     assert not (await pair.client.sync(server, file=only)).changed
     assert used == (["base"] if only else [])
+
+
+async def test_what_a_pass_has_written_is_hashed_by_the_next_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at its end believes what was verified on the way, but such young files are not believed for long."""
+    fill(pair.server)
+    hashed: list[int] = []
+
+    def noting(folder: Folder, *arguments: Any, **options: Any) -> Scan:
+        found = scan(folder, *arguments, **options)
+        if folder.path == str(pair.client.folder):
+            hashed.append(found.hashed_files)
+        return found
+
+    monkeypatch.setattr(share, "scan", noting)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    assert same(pair)
+    assert hashed == [0, 0]
+    await pair.client.sync(server)
+    assert hashed == [0, 0, 20]
 
 
 async def test_edits_and_deletes_travel_both_ways(pair: Pair) -> None:

@@ -5,6 +5,8 @@ import os
 import stat as modes
 import threading
 import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.merkle import MAX_FILE_SIZE
@@ -27,6 +29,8 @@ from leafsync.errors import EntryRefused, FolderUnreadable
 IGNORED = "ignored"
 """Why an entry is withheld when it is by a rule and not by a problem."""
 
+NOTHING_PLACED: Mapping[int, bytes] = MappingProxyType({})
+
 MOUNTED = "another filesystem is mounted here"
 
 _MAX_TIME = (1 << 63) - 1
@@ -46,8 +50,12 @@ def file_entry(path: str, stat: os.stat_result, root: bytes) -> Entry:
 class Known:
     """Roots of files that did not change, out of the last index and the cache."""
 
-    def __init__(self, store: Store, previous: Index | None, *, few: bool = False) -> None:
-        """Know what `previous` and the store know; `few` says that little will be asked, so the cache is not read."""
+    def __init__(
+        self, store: Store, previous: Index | None, placed: Mapping[int, bytes] = NOTHING_PLACED, *, few: bool = False
+    ) -> None:
+        """Know what `previous`, `placed` and the store know; `few` says that little will be asked, so the cache is not
+        read."""
+        self._placed = placed
         self._store = store
         self._previous = previous
         self._few = few
@@ -65,6 +73,8 @@ class Known:
         previous = self._previous
         if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
             return before
+        if mark in self._placed:
+            return self._placed[mark]
         if self._few:
             return self._store.find_root(mark)
         if self._cached is None:

@@ -99,6 +99,9 @@ class Share:
         self.folder = folder
         self.store = store
         self.workers = workers
+        self.placed: dict[int, bytes] = {}
+        """State mark -> root of files that were put in their places since the last scan, and are what was verified. The
+        next scan believes it. They are too young for the scans after it to do so: these hash them again."""
         self._staging: Staging | None = None
         self._preparing = threading.Lock()
         self.latest: Scan | None = None
@@ -250,6 +253,11 @@ class Share:
             await asyncio.gather(task, return_exceptions=True)
             raise
 
+    def _taken(self) -> dict[int, bytes]:
+        """Return what was placed since the last scan."""
+        placed, self.placed = self.placed, {}
+        return placed
+
     def _scan(self, previous: Scan | None, cancelled: threading.Event) -> Scan:
         if time.monotonic() - self._pruned > PRUNE_INTERVAL:
             self._prune()
@@ -258,6 +266,7 @@ class Share:
             self.store,
             self.workers.hasher,
             previous=previous.index if previous else None,
+            placed=self._taken(),
             now_ns=time.time_ns(),
             cancelled=cancelled,
         )
@@ -269,6 +278,7 @@ class Share:
             self.workers.hasher,
             previous=previous,
             directories=directories,
+            placed=self._taken(),
             now_ns=time.time_ns(),
             cancelled=cancelled,
         )
