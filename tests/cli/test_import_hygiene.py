@@ -62,7 +62,7 @@ def test_headless_runs_have_the_engine_and_no_app(tmp_path: Path, arguments: str
     """What they are run on is missing, so that they end; the engine looked for it."""
     packages = loaded(tmp_path, *arguments.replace("FOLDER", str(tmp_path / "missing")).split(), code=2)
     assert {"asyncio", "aioquic"} <= packages
-    assert not packages & (UI | {"shtab"} | OF_SERVICE_IDENTITY)
+    assert not packages & (UI | {"shtab", "pathspec"} | OF_SERVICE_IDENTITY)
 
 
 @pytest.mark.parametrize("command", ["history FOLDER", "history FOLDER --json", "conflicts FOLDER"])

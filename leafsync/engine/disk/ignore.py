@@ -8,8 +8,7 @@ directory first, in a file the last line first. So nothing below an ignored dire
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+from typing import NamedTuple
 
 from leafsync.engine.core.index import Problem
 from leafsync.engine.core.names import IGNORE_FILE, join
@@ -40,8 +39,7 @@ _ENDINGS = (("(?:(?P<ps_d>/)|$)", r"\Z"), ("/", r"/."), (".", ""))
 at each directory by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
+class _Rules(NamedTuple):
     """The lines of one directory, as one expression for files and one for directories."""
 
     files: re.Pattern[str]
@@ -140,14 +138,15 @@ class _BadLine(Exception):
     """Why a line does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     expression: str
     excludes: bool
     only_directories: bool
 
 
 def _parsed(lines: list[str] | tuple[str, ...]) -> Iterator[_Line]:
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern  # few folders have rules of their own
+
     for line in lines:
         if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE:
             raise _BadLine(f"longer than {MAX_LINE} bytes")
@@ -213,4 +212,10 @@ def _compile(lines: list[_Line]) -> _Rules:
     )
 
 
-_DEFAULTS = _compile(list(_parsed(DEFAULT_LINES)))
+_DEFAULTS = _compile(
+    [
+        _Line(r"^(?:.+/)?\.git\Z", excludes=True, only_directories=True),
+        _Line(r"^(?:.+/)?[^/]*\.part\Z", excludes=True, only_directories=False),
+    ]
+)
+"""DEFAULT_LINES as `_parsed` gives them, for folders without any other."""
