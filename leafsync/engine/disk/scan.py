@@ -203,7 +203,7 @@ def _hash(
         directory, _, name = result.path.rpartition("/")
         if result.error is None:
             done.append(result)
-            walk.listings[directory].append(file_entry(result.path, result.stat, result.root))
+            walk.listings[directory].append(file_entry(name, result.stat, result.root))
             walk.states[directory][name] = state_mark(result.stat)
         elif result.error != GONE:
             reason = (
