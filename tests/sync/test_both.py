@@ -11,7 +11,7 @@ import pytest
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.disk.folder import Folder
-from leafsync.engine.disk.scan import Scan, scan
+from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.store import Store
 from leafsync.engine.net.trust import Permission
 from leafsync.engine.sync import connecting, share
@@ -71,24 +71,50 @@ async def test_a_pass_that_finds_nothing_writes_no_base(pair: Pair, monkeypatch:
     assert used == (["base"] if only else [])
 
 
+def looks_of(device: Device, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Return where the scans of a device's folder are noted from now on: which kind, and how many files were hashed."""
+    looks: list[tuple[str, int]] = []
+
+    def noted(kind: str, look: Callable[..., Scan]) -> Callable[..., Scan]:
+        def noting(folder: Folder, *arguments: Any, **options: Any) -> Scan:
+            found = look(folder, *arguments, **options)
+            if folder.path == str(device.folder):
+                looks.append((kind, found.hashed_files))
+            return found
+
+        return noting
+
+    monkeypatch.setattr(share, "scan", noted("scan", scan))
+    monkeypatch.setattr(share, "rescan", noted("rescan", rescan))
+    return looks
+
+
 async def test_what_a_pass_has_written_is_hashed_by_the_next_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look at its end believes what was verified on the way, but such young files are not believed for long."""
     fill(pair.server)
-    hashed: list[int] = []
-
-    def noting(folder: Folder, *arguments: Any, **options: Any) -> Scan:
-        found = scan(folder, *arguments, **options)
-        if folder.path == str(pair.client.folder):
-            hashed.append(found.hashed_files)
-        return found
-
-    monkeypatch.setattr(share, "scan", noting)
+    looks = looks_of(pair.client, monkeypatch)
     server = await pair.server.serve()
     await pair.client.sync(server)
     assert same(pair)
-    assert hashed == [0, 0]
+    assert looks == [("scan", 0), ("rescan", 0)]
     await pair.client.sync(server)
-    assert hashed == [0, 0, 20]
+    assert looks[2:] == [("scan", 20)]
+
+
+async def test_a_pass_looks_at_everything_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair.server)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    looks = looks_of(pair.client, monkeypatch)
+    pair.client.write("common/1", "edited here", mtime=OLD + 5)
+    await pair.client.sync(server)
+    assert [kind for kind, _hashed in looks] == ["scan"]
+    looks.clear()
+    pair.server.write("common/2", "edited there", mtime=OLD + 5)
+    await pair.client.sync(server)
+    assert [kind for kind, _hashed in looks] == ["scan", "rescan"]
+    assert same(pair)
+    assert not (await pair.client.sync(server)).changed
 
 
 async def test_edits_and_deletes_travel_both_ways(pair: Pair) -> None:

@@ -230,6 +230,26 @@ async def test_a_watched_folder_is_looked_at_where_it_changed(
     assert await share.scan() is latest
 
 
+async def test_looking_again_without_a_watcher(share: Share, root: Path) -> None:
+    """What this process changed is seen, and nothing else is looked at."""
+    (root / "d").mkdir()
+    assert (await share.look_again()).index.files == 0
+    latest = share.latest
+    (root / "d" / "mine").write_bytes(b"x")
+    (root / "another's").write_bytes(b"x")
+    assert await share.look_again() is latest
+    share.changed({"d"})
+    assert [path for path, _entry in (await share.look_again()).index.walk()] == ["d", "d/mine"]
+    assert (await share.scan(fresh=False)).index.files == 2
+
+
+async def test_looking_again_after_lost_notices(share: Share, root: Path) -> None:
+    await share.scan()
+    (root / "f").write_bytes(b"x")
+    share._on_change(None)
+    assert (await share.look_again()).index.files == 1
+
+
 async def test_everything_is_looked_at_where_the_watcher_may_miss_changes(
     share: Share, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 the deletes that wait for a confirmation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.names import join
@@ -52,9 +52,11 @@ class Base:
         listings = self._share.store.base(*self._key)
         return Index(listings) if listings is not None else None
 
-    async def put(self, listings: Listings) -> None:
-        """Remember the listings that both sides agree on now. What passes are not about stays as it was."""
-        self.digest = await self._share.workers.run(self._put, listings)
+    async def put(self, agreed: Callable[[], Index]) -> None:
+        """Remember what both sides agree on now, which is worked out off the loop. What passes are not about stays as
+        it was.
+        """
+        self.digest = await self._share.workers.run(self._put, agreed)
 
     async def hold(self, held: Held) -> None:
         """Remember which deletes wait from now on. What passes are not about stays as it was."""
@@ -69,8 +71,8 @@ class Base:
         only = self._only
         return frozenset(path for path in paths if only and not (_inside(path, only) or _inside(only, path)))
 
-    def _put(self, listings: Listings) -> bytes:
-        base = whole = Index(listings)
+    def _put(self, agreed: Callable[[], Index]) -> bytes:
+        base = whole = agreed()
         if self._only:
             whole = Index(_joined(self._whole() or Index({"": ()}), base, self._only))
         self._share.store.put_base(*self._key, whole.digest, whole.directories)

@@ -5,7 +5,7 @@ they are the same now does the base move on. So a crash, an edit or a refusal in
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -153,7 +153,7 @@ class Passes:
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
         await self._base.load()
-        sides = await self._compare(fresh=self._first)
+        sides = await self._compare(self._share.scan(fresh=self._first))
         self._first = False
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
@@ -180,11 +180,11 @@ class Passes:
 
     # Looking
 
-    async def _compare(self, *, fresh: bool) -> Sides:
+    async def _compare(self, scan_here: Coroutine[None, None, Scan]) -> Sides:
         """Scan this side while the other does; nothing is listed yet."""
         async with task_group() as tasks:
             asking = tasks.create_task(self._client.digest(self._options.file))
-            scanning = tasks.create_task(self._share.scan(fresh=fresh))
+            scanning = tasks.create_task(scan_here)
         remote, scan = asking.result(), scanning.result()
         return Sides(scan, scan.index.only(self._options.file), remote, {}, ())
 
@@ -198,8 +198,8 @@ class Passes:
         return replace(sides, listings=listings, problems=tuple(check.problems))
 
     async def _look(self, known: Known, progress: Progress) -> Sides:
-        """Look at both sides again."""
-        return await self._listed(await self._compare(fresh=False), known, progress)
+        """Look at both sides again, here where this pass has changed something."""
+        return await self._listed(await self._compare(self._share.look_again()), known, progress)
 
     # Changing
 
@@ -283,7 +283,7 @@ class Passes:
             async with share.changing:
                 await application.carry_out(plan.local)
             if not plan.remote.empty:  # what the other side takes from here must be what is here now
-                local = (await share.scan(fresh=False)).index.only(options.file)
+                local = (await share.look_again()).index.only(options.file)
         return application, Outcome(plan, await self._change_there(plan, sides, local, progress))
 
     async def _change_there(self, plan: Plan, sides: Sides, local: Index, progress: Progress) -> list[Refusal]:
@@ -315,10 +315,9 @@ class Passes:
         self.seen = sides.local.digest
         if sides.equal:
             if self._base.digest != sides.local.digest:
-                await self._base.put(sides.local.directories)
+                await self._base.put(lambda: sides.local)
         else:
-            run = self._share.workers.run
-            await self._base.put(await run(advance, base, sides.local, sides.listings))
+            await self._base.put(lambda: Index(advance(base, sides.local, sides.listings)))
 
 
 def _size(fetches: Sequence[Fetch]) -> int:

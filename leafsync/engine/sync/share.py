@@ -217,6 +217,17 @@ class Share:
                 await self._scan_dirty(latest)
             return cast("Scan", self.latest)
 
+    async def look_again(self) -> Scan:
+        """Return what is in the folder since this process changed it: what it was in the last scan, but where `changed`
+        or the watcher says otherwise. What others changed since then may be missing, as if it had come after this.
+        """
+        async with self._scanning:
+            if self.latest is None or self._all_dirty:
+                await self._scan_everything(self.latest)
+            elif self._dirty:
+                await self._scan_dirty(self.latest)
+            return cast("Scan", self.latest)
+
     async def _caught_up(self) -> bool:
         """Have the watcher report all that has changed by now; False when it cannot."""
         return self._watcher is not None and await self.workers.run(self._watcher.catch_up)
