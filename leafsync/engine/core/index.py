@@ -94,11 +94,8 @@ def find(entries: Sequence[Entry], name: str) -> Entry | None:
 
 def directory_digest(entries: Iterable[Entry]) -> bytes:
     """Return the digest of a directory from its sorted entries. Withheld entries do not count."""
-    hasher = _DIRECTORY.copy()
-    for entry in entries:
-        if entry.kind is not Kind.WITHHELD:
-            hasher.update(_canonical(entry))
-    return hasher.digest()
+    encoded = [_canonical(entry) for entry in entries if entry.kind is not Kind.WITHHELD]
+    return _DIRECTORY.copy().update(b"".join(encoded)).digest()
 
 
 def entry_digest(entry: Entry) -> bytes:

@@ -56,6 +56,12 @@ class Bases(Database):
             row = (identity.id, identity.marked, signed(identity.inode))
             connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?)", row)
 
+    def base_digest(self, peer: str, remote: str) -> bytes | None:
+        """Return the digest of the base, None when there is none. Its listings may still turn out to be damaged."""
+        with self._use() as connection:
+            found = _find(connection, peer, remote)
+        return found[2] if found is not None else None
+
     def base(self, peer: str, remote: str) -> dict[str, tuple[Entry, ...]] | None:
         """Return the listings of the base (directory -> entries), None when there is none that is whole.
 
@@ -65,7 +71,7 @@ class Bases(Database):
             found = _find(connection, peer, remote)
             if found is None:
                 return None
-            number, directories = found
+            number, directories, _digest = found
             rows = connection.execute("SELECT path, checksum, entries FROM listings WHERE base = ?", (number,))
             listings = _decoded(rows, directories)
         if listings is None:
@@ -123,8 +129,8 @@ class Bases(Database):
                 connection.execute("INSERT INTO held VALUES (?, ?, ?, ?)", row)
 
 
-def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, int] | None:
-    """Return number and count of directories of a base."""
+def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, int, bytes] | None:
+    """Return number, count of directories and digest of a base."""
     query = "SELECT number, digest, directories, checksum FROM bases WHERE peer = ? AND remote = ?"
     row = connection.execute(query, (peer, remote)).fetchone()
     if row is None:
@@ -132,7 +138,7 @@ def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, 
     number, digest, directories, checksum = row
     with contextlib.suppress(TypeError, OverflowError):  # values of another type than were written
         if checksum == _base_checksum(peer, remote, digest, directories):
-            return number, directories
+            return number, directories, digest
     _log.warning("the record of what was agreed with %s is damaged: it counts as a first contact", peer)
     return None
 

@@ -12,7 +12,7 @@ from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.hashing import BUSY, GONE, Hashed, Hasher, Progress
 from leafsync.engine.disk.ignore import IgnoreRules
 from leafsync.engine.disk.store import HashRow, Store
-from leafsync.engine.disk.walk import IGNORED, Known, Walk, file_entry
+from leafsync.engine.disk.walk import IGNORED, NOTHING_PLACED, Known, Walk, file_entry
 from leafsync.errors import FolderMissing, FolderUnreadable
 
 RACY_NS = 2_000_000_000
@@ -43,19 +43,21 @@ def scan(
     hasher: Hasher,
     *,
     previous: Index | None = None,
+    placed: Mapping[int, bytes] = NOTHING_PLACED,
     now_ns: int,
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
 ) -> Scan:
     """List the whole folder and hash what is not known.
 
-    `previous` is an index of this folder from this process: it spares reading the cache. `now_ns` is the time in
-    nanoseconds since 1970. `progress` is told of hashed bytes, from other threads. Raises FolderMissing,
+    `previous` is an index of this folder from this process: it spares reading the cache. `placed` has the roots, by
+    state mark, of files that this process has just written and verified; the cache has them too, as racy ones. `now_ns`
+    is the time in nanoseconds since 1970. `progress` is told of hashed bytes, from other threads. Raises FolderMissing,
     FolderUnreadable, Cancelled, and what the store raises; anything wrong with a single entry is a problem in the
     index, and the entry is withheld, so nobody takes it for absent (fault case 73).
     """
     _check_root(folder)
-    walk = Walk(folder, Known(store, previous), cancelled or threading.Event())
+    walk = Walk(folder, Known(store, previous, placed), cancelled or threading.Event())
     with folder.handles():
         walk.root()
     hashed = _hash(walk, store, hasher, now_ns, progress, cancelled)
@@ -73,6 +75,7 @@ def rescan(
     *,
     previous: Scan,
     directories: Collection[str],
+    placed: Mapping[int, bytes] = NOTHING_PLACED,
     now_ns: int,
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
@@ -84,7 +87,7 @@ def rescan(
     gone stands for the nearest one above that is there. Parameters and errors are those of `scan`.
     """
     _check_root(folder)
-    walk = _Revisit(folder, store, previous, cancelled or threading.Event())
+    walk = _Revisit(folder, store, previous, placed, cancelled or threading.Event())
     with folder.handles():
         walk.visit(directories)
     hashed = _hash(walk, store, hasher, now_ns, progress, cancelled)
@@ -109,8 +112,10 @@ def _check_root(folder: Folder) -> None:
 class _Revisit(Walk):
     """A walk through some directories of a folder of which a scan is there already."""
 
-    def __init__(self, folder: Folder, store: Store, previous: Scan, cancelled: threading.Event) -> None:
-        super().__init__(folder, Known(store, previous.index, few=True), cancelled)
+    def __init__(
+        self, folder: Folder, store: Store, previous: Scan, placed: Mapping[int, bytes], cancelled: threading.Event
+    ) -> None:
+        super().__init__(folder, Known(store, previous.index, placed, few=True), cancelled)
         self.ignore = previous.ignore.copy()
         self.gone: set[str] = set()
         """Directories of the previous scan that are there no more."""
@@ -198,7 +203,7 @@ def _hash(
         directory, _, name = result.path.rpartition("/")
         if result.error is None:
             done.append(result)
-            walk.listings[directory].append(file_entry(result.path, result.stat, result.root))
+            walk.listings[directory].append(file_entry(name, result.stat, result.root))
             walk.states[directory][name] = state_mark(result.stat)
         elif result.error != GONE:
             reason = (

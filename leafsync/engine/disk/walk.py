@@ -5,6 +5,8 @@ import os
 import stat as modes
 import threading
 import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.merkle import MAX_FILE_SIZE
@@ -27,30 +29,40 @@ from leafsync.errors import EntryRefused, FolderUnreadable
 IGNORED = "ignored"
 """Why an entry is withheld when it is by a rule and not by a problem."""
 
+NOTHING_PLACED: Mapping[int, bytes] = MappingProxyType({})
+
+FEW = 200
+"""Files that are looked up one by one; of a folder of 10,000 the whole cache is read in the time of 1,000 look-ups."""
+
 MOUNTED = "another filesystem is mounted here"
 
+_EXECUTABLE = modes.S_IXUSR
 _MAX_TIME = (1 << 63) - 1
 
 
 def file_time(stat: os.stat_result) -> int:
     """Return the modification time as an entry holds it: filesystems store more than 64 bits of nanoseconds."""
-    return max(-_MAX_TIME - 1, min(stat.st_mtime_ns, _MAX_TIME))
+    time = stat.st_mtime_ns
+    return time if -_MAX_TIME <= time <= _MAX_TIME else max(-_MAX_TIME - 1, min(time, _MAX_TIME))
 
 
-def file_entry(path: str, stat: os.stat_result, root: bytes) -> Entry:
+def file_entry(name: str, stat: os.stat_result, root: bytes) -> Entry:
     """Return the entry of a file with this lstat and this root."""
-    executable = bool(stat.st_mode & modes.S_IXUSR)
-    return Entry(path.rpartition("/")[2], Kind.FILE, stat.st_size, file_time(stat), executable, root)
+    return Entry(name, Kind.FILE, stat.st_size, file_time(stat), stat.st_mode & _EXECUTABLE != 0, root)
 
 
 class Known:
     """Roots of files that did not change, out of the last index and the cache."""
 
-    def __init__(self, store: Store, previous: Index | None, *, few: bool = False) -> None:
-        """Know what `previous` and the store know; `few` says that little will be asked, so the cache is not read."""
+    def __init__(
+        self, store: Store, previous: Index | None, placed: Mapping[int, bytes] = NOTHING_PLACED, *, few: bool = False
+    ) -> None:
+        """Know what `previous`, `placed` and the store know; `few` says that little will be asked, so the cache is not
+        read whole unless it is."""
+        self._placed = placed
         self._store = store
         self._previous = previous
-        self._few = few
+        self._few = FEW if few else 0
         self._racy = store.load_racy() if previous is not None else frozenset()
         self._cached: dict[int, bytes] | None = None
 
@@ -65,7 +77,10 @@ class Known:
         previous = self._previous
         if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
             return before
-        if self._few:
+        if mark in self._placed:
+            return self._placed[mark]
+        if self._few > 0:
+            self._few -= 1
             return self._store.find_root(mark)
         if self._cached is None:
             self._cached = self._store.load_roots()
@@ -116,19 +131,20 @@ class Walk:
         self.load_rules(path, found)
         found = self.usable(path, found)
         before = self.known.before(path)
+        ignored = self.ignore.deciding_in(path)
         deep = path.count("/") + 2 > MAX_DEPTH if path else False
         for name, stat in found:
             child = f"{path}/{name}" if path else name
             is_directory = modes.S_ISDIR(stat.st_mode)
             entry: Entry | None
-            if self.ignore.ignored_here(child, is_directory):
+            if ignored(child, is_directory):
                 entry = Entry(name, Kind.WITHHELD, target=IGNORED)
             elif deep:
                 entry = self.withheld(child, f"the path is deeper than {MAX_DEPTH} directories")
             elif len(child) > MAX_PATH // 4 and len(child.encode()) > MAX_PATH:
                 entry = self.withheld(child, f"the path is longer than {MAX_PATH} bytes")
             elif modes.S_ISREG(stat.st_mode):
-                entry = self.file(child, stat, before.get(name), states)
+                entry = self.file(child, name, stat, before.get(name), states)
             elif is_directory:
                 entry = self.subdirectory(child, stat)
             elif modes.S_ISLNK(stat.st_mode):
@@ -169,7 +185,9 @@ class Walk:
         self.problems.append(Problem(path, reason))
         return Entry(path.rpartition("/")[2], Kind.WITHHELD, target=reason)
 
-    def file(self, path: str, stat: os.stat_result, before: bytes | None, states: dict[str, int]) -> Entry | None:
+    def file(
+        self, path: str, name: str, stat: os.stat_result, before: bytes | None, states: dict[str, int]
+    ) -> Entry | None:
         if stat.st_size > MAX_FILE_SIZE:
             return self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB")
         mark = state_mark(stat)
@@ -177,9 +195,8 @@ class Walk:
         if root is None:
             self.unhashed.append((path, stat))
             return None
-        entry = file_entry(path, stat, root)
-        states[entry.name] = mark
-        return entry
+        states[name] = mark
+        return file_entry(name, stat, root)
 
     def subdirectory(self, path: str, stat: os.stat_result) -> Entry | None:
         """Walk a directory in another one; None when it is gone."""

@@ -2,7 +2,7 @@
 the deletes that wait for a confirmation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.names import join
@@ -21,27 +21,42 @@ class Base:
         """
         self.held = NOTHING_HELD
         """The deletes that wait, once `load` was called."""
+        self.digest: bytes | None = None
+        """The digest of what both sides agreed on last, once `load` was called; None at first contact."""
         self._share = share
         self._key = peer, remote
         self._only = only
 
-    async def load(self) -> Index | None:
-        """Return what both sides agreed on last, None at first contact."""
-        self.held, base = await self._share.workers.run(self._load)
-        return base
+    async def load(self) -> None:
+        """Read what a pass that finds nothing to do needs of the base."""
+        self.held, self.digest = await self._share.workers.run(self._load)
 
-    def _load(self) -> tuple[Held, Index | None]:
+    def _load(self) -> tuple[Held, bytes | None]:
         held = self._share.store.held(*self._key)  # first, because damage there takes the base with it
+        if not self._only:
+            return held, self._share.store.base_digest(*self._key)
+        part = self._index()
+        return held, part.digest if part is not None else None
+
+    async def index(self) -> Index | None:
+        """Return what both sides agreed on last, None at first contact or when the records of it are damaged."""
+        index = await self._share.workers.run(self._index)
+        self.digest = index.digest if index is not None else None
+        return index
+
+    def _index(self) -> Index | None:
         whole = self._whole()
-        return held, whole.only(self._only) if whole is not None else None
+        return whole.only(self._only) if whole is not None else None
 
     def _whole(self) -> Index | None:
         listings = self._share.store.base(*self._key)
         return Index(listings) if listings is not None else None
 
-    async def put(self, listings: Listings) -> None:
-        """Remember the listings that both sides agree on now. What passes are not about stays as it was."""
-        await self._share.workers.run(self._put, listings)
+    async def put(self, agreed: Callable[[], Index]) -> None:
+        """Remember what both sides agree on now, which is worked out off the loop. What passes are not about stays as
+        it was.
+        """
+        self.digest = await self._share.workers.run(self._put, agreed)
 
     async def hold(self, held: Held) -> None:
         """Remember which deletes wait from now on. What passes are not about stays as it was."""
@@ -56,11 +71,12 @@ class Base:
         only = self._only
         return frozenset(path for path in paths if only and not (_inside(path, only) or _inside(only, path)))
 
-    def _put(self, listings: Listings) -> None:
-        base = Index(listings)
+    def _put(self, agreed: Callable[[], Index]) -> bytes:
+        base = whole = agreed()
         if self._only:
-            base = Index(_joined(self._whole() or Index({"": ()}), base, self._only))
-        self._share.store.put_base(*self._key, base.digest, base.directories)
+            whole = Index(_joined(self._whole() or Index({"": ()}), base, self._only))
+        self._share.store.put_base(*self._key, whole.digest, whole.directories)
+        return base.digest
 
 
 def _joined(whole: Index, part: Index, path: str) -> Listings:

@@ -5,7 +5,7 @@ they are the same now does the base move on. So a crash, an edit or a refusal in
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -152,19 +152,21 @@ class Passes:
         progress = Progress(connection.wire, self._transfers, self._there)
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
-        base = await self._base.load()
-        sides = await self._look(_known(base), progress, fresh=self._first)
+        await self._base.load()
+        sides = await self._compare(self._share.scan(fresh=self._first))
         self._first = False
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
             try:
+                base = await self._base.index()
+                sides = await self._listed(sides, _known(base), progress)
                 summary = await self._change(base, sides, progress)
             except BaseException:
                 progress.close("the pass was interrupted")
                 raise
         elif not self._options.dry_run:
             await self._base.hold(NOTHING_HELD)
-            await self._agree(base, sides)
+            await self._agree(None, sides)
         self._on_state(PassState.IN_SYNC, progress)
         known = tuple((problem.path, problem.reason) for problem in (*sides.local.problems, *sides.problems))
         return replace(
@@ -178,19 +180,26 @@ class Passes:
 
     # Looking
 
-    async def _look(self, known: Known, progress: Progress, *, fresh: bool) -> Sides:
-        """Scan this side while the other does, and list what differs and is not `known`."""
+    async def _compare(self, scan_here: Coroutine[None, None, Scan]) -> Sides:
+        """Scan this side while the other does; nothing is listed yet."""
         async with task_group() as tasks:
             asking = tasks.create_task(self._client.digest(self._options.file))
-            scanning = tasks.create_task(self._share.scan(fresh=fresh))
+            scanning = tasks.create_task(scan_here)
         remote, scan = asking.result(), scanning.result()
-        local = scan.index.only(self._options.file)
-        if remote.digest == local.digest:
-            return Sides(scan, local, remote, {}, ())
+        return Sides(scan, scan.index.only(self._options.file), remote, {}, ())
+
+    async def _listed(self, sides: Sides, known: Known, progress: Progress) -> Sides:
+        """List what differs and is not `known`."""
+        if sides.equal:
+            return sides
         self._on_state(PassState.COMPARING, progress)
         check = ListingCheck()
-        listings = await self._client.listings(local, remote, known, check)
-        return Sides(scan, local, remote, listings, tuple(check.problems))
+        listings = await self._client.listings(sides.local, sides.remote, known, check)
+        return replace(sides, listings=listings, problems=tuple(check.problems))
+
+    async def _look(self, known: Known, progress: Progress) -> Sides:
+        """Look at both sides again, here where this pass has changed something."""
+        return await self._listed(await self._compare(self._share.look_again()), known, progress)
 
     # Changing
 
@@ -205,10 +214,10 @@ class Passes:
             return _planned(plan, dry_run=self._options.dry_run)
         progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
         application, outcome = await self._carry_out(plan, sides, progress, now)
-        sides = await self._look(_known(base) | sides.known, progress, fresh=False)
+        sides = await self._look(_known(base) | sides.known, progress)
         if outcome.unnamed:
             outcome = await self._try_again(base, sides, outcome, progress, now)
-            sides = await self._look(_known(base) | sides.known, progress, fresh=False)
+            sides = await self._look(_known(base) | sides.known, progress)
         _settle(progress, plan, outcome)
         await self._agree(base, sides)
         left = (sides.local.digest, sides.remote.digest)
@@ -274,7 +283,7 @@ class Passes:
             async with share.changing:
                 await application.carry_out(plan.local)
             if not plan.remote.empty:  # what the other side takes from here must be what is here now
-                local = (await share.scan(fresh=False)).index.only(options.file)
+                local = (await share.look_again()).index.only(options.file)
         return application, Outcome(plan, await self._change_there(plan, sides, local, progress))
 
     async def _change_there(self, plan: Plan, sides: Sides, local: Index, progress: Progress) -> list[Refusal]:
@@ -302,14 +311,13 @@ class Passes:
     # Agreeing
 
     async def _agree(self, base: Index | None, sides: Sides) -> None:
-        """Remember where both sides are the same now."""
+        """Remember where both sides are the same now. Where all is the same, nobody need have read the `base`."""
         self.seen = sides.local.digest
         if sides.equal:
-            if base is None or base.digest != sides.local.digest:
-                await self._base.put(sides.local.directories)
+            if self._base.digest != sides.local.digest:
+                await self._base.put(lambda: sides.local)
         else:
-            run = self._share.workers.run
-            await self._base.put(await run(advance, base, sides.local, sides.listings))
+            await self._base.put(lambda: Index(advance(base, sides.local, sides.listings)))
 
 
 def _size(fetches: Sequence[Fetch]) -> int:
