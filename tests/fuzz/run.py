@@ -86,13 +86,15 @@ def main() -> int:
     from tests.fuzz.targets import TARGETS
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], default=list(TARGETS), metavar="TARGET")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)} (default: all)")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    if unknown := set(options.targets) - set(TARGETS):
+        parser.error(f"no such target: {', '.join(sorted(unknown))}")
     fuzz = guided if importlib.util.find_spec("atheris") is not None else blindly
     found = []
-    for name in options.targets:
+    for name in options.targets or TARGETS:
         process = multiprocessing.get_context("spawn").Process(target=fuzz, args=(name, options.seconds, options.seed))
         process.start()
         process.join()
