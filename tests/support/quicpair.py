@@ -6,6 +6,7 @@
 
 import copy
 import heapq
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ def make_quic(*, is_client: bool, limits: Limits, fast: bool, original: bytes | 
         original_destination_connection_id=original,
     )
     quic.fast = fast
+    quic._control.model._dice = random.Random(is_client)
     return quic
 
 
@@ -59,6 +61,8 @@ class Side:
     resets: dict[int, int] = field(default_factory=dict)
     stopped: dict[int, int] = field(default_factory=dict)
     closed: events.ConnectionTerminated | None = None
+    home: tuple[str, int] = CLIENT
+    """The end of the link it is at, whatever its address becomes."""
     reading: bool = True
     """Whether the application consumes what arrives, so that the windows move."""
     unread: list[tuple[int, int]] = field(default_factory=list)
@@ -89,11 +93,21 @@ class Pair:
     """A client and a server after their handshake. Rates are probabilities a datagram, times are seconds."""
 
     def __init__(
-        self, *, seed: int = 1, client_fast: bool = True, server_fast: bool = True, limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        seed: int = 1,
+        client_fast: bool = True,
+        server_fast: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
+        delay: float = 0.01,
     ) -> None:
         self.dice = random.Random(seed)
         self.now = 100.0
-        self.delay, self.loss, self.reorder, self.duplicate, self.damage = 0.01, 0.0, 0.0, 0.0, 0.0
+        self.delay = delay
+        self.loss, self.reorder, self.duplicate, self.damage = 0.0, 0.0, 0.0, 0.0
+        self.rate, self.queue = math.inf, math.inf
+        """Bytes per second of the link in either direction, and seconds a datagram may wait for it."""
+        self._free_at = {CLIENT: 0.0, SERVER: 0.0}
         self.on_batch: Callable[[Side, list[bytes], tuple[str, int]], None] | None = None
         self._due: list[tuple[float, int, Side, bytes, tuple[str, int]]] = []
         self._count = 0
@@ -105,7 +119,7 @@ class Pair:
             fast=server_fast,
             original=client.original_destination_connection_id,
         )
-        self.client, self.server = Side(client, CLIENT), Side(server, SERVER)
+        self.client, self.server = Side(client, CLIENT), Side(server, SERVER, home=SERVER)
         self.transmit()
         self.run(lambda: client.confirmed and server.confirmed)
         self.run_idle()
@@ -124,6 +138,10 @@ class Pair:
         other = self.server if side is self.client else self.client
         for data, _ in datagrams:
             for _copy in range(2 if self.dice.random() < self.duplicate else 1):
+                waits = max(0.0, self._free_at[side.home] - self.now)
+                if waits > self.queue:
+                    continue
+                self._free_at[side.home] = leaves = self.now + waits + len(data) / self.rate
                 if self.dice.random() < self.loss:
                     continue
                 late = self.delay * self.dice.uniform(0.1, 2) if self.dice.random() < self.reorder else 0.0
@@ -132,7 +150,7 @@ class Pair:
                 if self.dice.random() < self.damage:
                     at = self.dice.randrange(len(data))
                     carried = data[:at] + bytes([data[at] ^ self.dice.randrange(1, 256)]) + data[at + 1 :]
-                heapq.heappush(self._due, (self.now + self.delay + late, self._count, other, carried, side.address))
+                heapq.heappush(self._due, (leaves + self.delay + late, self._count, other, carried, side.address))
 
     def step(self) -> None:
         """Go to the next moment at which something arrives or a timer is due."""
