@@ -39,8 +39,9 @@ screenshots: $(STAMP)  ## make the pictures in screenshots/ anew, from the real 
 bench: $(STAMP)  ## LeafSync beside rsync, Syncthing and Unison (as root: over an emulated 1 Gbit/s link); BENCH="--scale 0.1 --runs 1" is quick
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
-bench-wan: $(STAMP)  ## LeafSync beside rsync over long, lossy and dark links (as root)
+bench-wan: $(STAMP)  ## LeafSync beside rsync over long, lossy and dark links, and beside other flows (as root)
 	$(BIN)/python -m benchmarks.wan $(BENCH)
+	$(BIN)/python -m benchmarks.fairness $(BENCH)
 
 lock:  ## resolve the dependencies again and write requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group dev --no-header pyproject.toml -o requirements.lock

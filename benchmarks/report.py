@@ -93,6 +93,16 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:.0f}" if size >= 100e6 else f"{size / 1e6:.3g}"
 
 
+def throughput_table(results: Results, labels: Sequence[str], size: int) -> str:
+    """Return megabytes a second of each tool along `labels`, for a piece of work that moves `size` bytes."""
+    tools = dict.fromkeys(tool for label, tool in (*results.figures, *results.failures) if label in labels)
+    rows = []
+    for label in labels:
+        runs = [results.figures.get((label, tool)) for tool in tools]
+        rows.append([label, *(f"{size / medians(one).seconds / 1e6:.2f}" if one else "-" for one in runs)])
+    return table(("MB/s", *tools), rows) if tools else ""
+
+
 def latency_table(latencies: Sequence[Latency]) -> str:
     """Return medians and 95th percentiles in milliseconds."""
     rows = [[one.what, str(len(one.seconds)), f"{1000 * one.median:.0f}", f"{1000 * one.p95:.0f}"] for one in latencies]

@@ -425,7 +425,8 @@ def converse(
     for deed in script:
         conversation.do(deed)
     conversation.finish()
-    assert taken is None or taken() > 100
+    # Of what arrives of a full window little is in order when so much is lost.
+    assert taken is None or taken() > (100 if loss < 0.1 else 10)
     return conversation.outcome()
 
 
