@@ -29,8 +29,8 @@ def by_name(entries: list[Entry]) -> list[Entry]:
     return sorted(entries, key=entry_name)
 
 
-def states(of: Listings) -> dict[str, dict[str, int]]:
-    return {path: {entry.name: entry.size for entry in entries} for path, entries in of.items()}
+def states(of: Listings) -> dict[str, list[int]]:
+    return {path: [entry.size for entry in entries] for path, entries in of.items()}
 
 
 def everything(index: Index) -> object:
