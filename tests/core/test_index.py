@@ -169,6 +169,16 @@ def test_looking_up() -> None:
     assert [entry.name for entry in index.children("d")] == ["e", "x", "x-y"]
 
 
+def test_listings_are_told_by_their_digest() -> None:
+    index = Index(sample())
+    digests = {path: entry.hash for path, entry in index.walk() if entry.kind is Kind.DIRECTORY} | {"": index.digest}
+    for path, digest in digests.items():
+        assert index.listing(path, digest) is index.directories[path]
+        assert index.listing(path, bytes(32)) is None
+    for path in ("z", "nothing", "d/nothing"):
+        assert index.listing(path, index.digest) is None
+
+
 @given(st.sets(st.text("abc", min_size=1, max_size=3)), st.text("abc", max_size=3))
 def test_find_agrees_with_a_search(names: set[str], name: str) -> None:
     found = find([file(each) for each in sorted(names)], name)

@@ -51,6 +51,18 @@ def test_equals_a_new_one(before: dict[str, Node], after: dict[str, Node], more:
     assert everything(index) == unchanged
 
 
+@given(before=TREES, after=TREES)
+def test_replaced_equals_a_new_one_and_shares_what_is_the_same(before: dict[str, Node], after: dict[str, Node]) -> None:
+    old, new = Index(listings(before)), Index(listings(after))
+    replaced = old.replaced(dict(new.directories))
+    assert everything(replaced) == everything(new)
+    for path, entries in replaced.directories.items():
+        assert entries is old.directories.get(path) or entries != old.directories.get(path)
+    assert old.changed(new.directories) == {
+        path: entries for path, entries in new.directories.items() if entries != old.directories.get(path)
+    }
+
+
 def test_nothing_changed() -> None:
     index = Index({"": [Entry("d", Kind.DIRECTORY)], "d": [Entry("f", Kind.FILE, 5)]})
     assert everything(index.updated({}, (), states={}, problems=())) == everything(index)

@@ -187,6 +187,26 @@ class Index:
             return None
         return marks[position] or None
 
+    def listing(self, path: str, digest: bytes) -> Sequence[Entry] | None:
+        """Return the entries of the directory `path` if it is here and has that digest, else None."""
+        entries = self._directories.get(path)
+        if not path:
+            return entries if digest == self.digest else None
+        directory = self.entry(path)
+        return entries if directory is not None and directory.hash == digest else None
+
+    def changed(self, listings: Mapping[str, Sequence[Entry]]) -> dict[str, Sequence[Entry]]:
+        """Return those of the `listings`, with sorted entries, that are new or not as they are here."""
+        return {path: entries for path, entries in listings.items() if tuple(entries) != self._directories.get(path)}
+
+    def replaced(self, listings: Mapping[str, Sequence[Entry]]) -> "Index":
+        """Return an index of the `listings`, with sorted entries and right digests of directories that are as here.
+
+        It is equal to a new one but for problems and states, and shares with this one what is the same.
+        """
+        gone = [path for path in self._directories if path not in listings]
+        return self.updated(self.changed(listings), gone, states={}, problems=())
+
     def walk(self) -> Iterator[tuple[str, Entry]]:
         """Yield (path, entry) of everything, parents before children."""
         for directory in sorted(self._directories):

@@ -4,6 +4,7 @@ the deletes that wait for a confirmation.
 
 from collections.abc import Mapping, Sequence
 
+from leafsync.engine.core.base import advance
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.names import join
 from leafsync.engine.core.steps import NOTHING_HELD, Held
@@ -20,28 +21,57 @@ class Base:
         for the whole folder.
         """
         self.held = NOTHING_HELD
-        """The deletes that wait, once `load` was called."""
+        """The deletes that wait, once `load_held` was called."""
         self._share = share
         self._key = peer, remote
         self._only = only
+        self._latest: Index | None = None
+        """The base as it was read or written last; most of it is shared with the index of the folder."""
+
+    async def load_held(self) -> None:
+        """Read which deletes wait. First of all, because damage there takes the base with it."""
+        self.held = await self._share.workers.run(self._share.store.held, *self._key)
 
     async def load(self) -> Index | None:
-        """Return what both sides agreed on last, None at first contact."""
-        self.held, base = await self._share.workers.run(self._load)
-        return base
+        """Return what both sides agreed on last, None at first contact. Reads all of it only once."""
+        return await self._share.workers.run(self._load)
 
-    def _load(self) -> tuple[Held, Index | None]:
-        held = self._share.store.held(*self._key)  # first, because damage there takes the base with it
+    def _load(self) -> Index | None:
+        latest = self._latest
+        if latest is not None and self._share.store.base_digest(*self._key) == latest.digest:
+            return latest
         whole = self._whole()
-        return held, whole.only(self._only) if whole is not None else None
+        if self._only:
+            return whole.only(self._only) if whole is not None else None
+        self._latest = whole
+        return whole
 
     def _whole(self) -> Index | None:
         listings = self._share.store.base(*self._key)
         return Index(listings) if listings is not None else None
 
-    async def put(self, listings: Listings) -> None:
-        """Remember the listings that both sides agree on now. What passes are not about stays as it was."""
-        await self._share.workers.run(self._put, listings)
+    async def agree(self, index: Index) -> None:
+        """Remember that both sides have what is in `index`. What passes are not about stays as it was."""
+        await self._share.workers.run(self._agree, index)
+
+    def _agree(self, index: Index) -> None:
+        before = self._load() if self._only else None
+        known = before.digest if before is not None else self._share.store.base_digest(*self._key)
+        if known != index.digest:
+            self._put(index)
+        elif not self._only:
+            self._latest = index
+
+    async def advance(self, local: Index, remote: Listings) -> None:
+        """Remember where both sides are the same now, see `core.base.advance`. What passes are not about stays as it
+        was.
+        """
+        await self._share.workers.run(self._advance, local, remote)
+
+    def _advance(self, local: Index, remote: Listings) -> None:
+        before = self._load()
+        listings = advance(before, local, remote)
+        self._put(before.replaced(listings) if before is not None else Index(listings))
 
     async def hold(self, held: Held) -> None:
         """Remember which deletes wait from now on. What passes are not about stays as it was."""
@@ -56,11 +86,12 @@ class Base:
         only = self._only
         return frozenset(path for path in paths if only and not (_inside(path, only) or _inside(only, path)))
 
-    def _put(self, listings: Listings) -> None:
-        base = Index(listings)
+    def _put(self, base: Index) -> None:
         if self._only:
             base = Index(_joined(self._whole() or Index({"": ()}), base, self._only))
-        self._share.store.put_base(*self._key, base.digest, base.directories)
+        self._share.store.put_base(*self._key, base.digest, base.directories, before=self._latest)
+        if not self._only:
+            self._latest = base
 
 
 def _joined(whole: Index, part: Index, path: str) -> Listings:
