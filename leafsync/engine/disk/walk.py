@@ -49,6 +49,11 @@ def file_entry(path: str, stat: os.stat_result, root: bytes) -> Entry:
     return Entry(path.rpartition("/")[2], Kind.FILE, stat.st_size, file_time(stat), executable, root)
 
 
+MAX_SINGLE = 10_000
+"""Files that are looked up in the cache one by one, before all of it is read: where there is an index already nearly
+nothing else has to be looked up, and all of it is as large as the index."""
+
+
 class Known:
     """Roots of files that did not change, out of the last index and the cache."""
 
@@ -57,6 +62,7 @@ class Known:
         self._store = store
         self._previous = previous
         self._few = few
+        self._single = MAX_SINGLE if previous is not None else 0
         self._racy = store.load_racy() if previous is not None else frozenset()
         self._cached: dict[int, bytes] | None = None
 
@@ -71,7 +77,8 @@ class Known:
         previous = self._previous
         if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
             return before.hash
-        if self._few:
+        if self._few or self._single > 0:
+            self._single -= 1
             return self._store.find_root(mark)
         if self._cached is None:
             self._cached = self._store.load_roots()
