@@ -4,10 +4,10 @@ the deletes that wait for a confirmation.
 
 from collections.abc import Mapping, Sequence
 
-from leafsync.engine.core.base import advance
+from leafsync.engine.core.base import Look, advance, brought, with_leaves
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.names import join
-from leafsync.engine.core.steps import NOTHING_HELD, Held
+from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan
 from leafsync.engine.sync.share import Share
 
 Listings = Mapping[str, Sequence[Entry]]
@@ -62,16 +62,19 @@ class Base:
         elif not self._only:
             self._latest = index
 
-    async def advance(self, local: Index, remote: Listings) -> None:
-        """Remember where both sides are the same now, see `core.base.advance`. What passes are not about stays as it
-        was.
+    async def advance(self, before: Look, after: Look, plan: Plan) -> None:
+        """Remember where both sides are the same after a pass that carried out `plan`, see `core.base.advance`, and
+        what it brought, see `core.base.brought`. What passes are not about stays as it was.
         """
-        await self._share.workers.run(self._advance, local, remote)
+        await self._share.workers.run(self._advance, before, after, plan)
 
-    def _advance(self, local: Index, remote: Listings) -> None:
-        before = self._load()
-        listings = advance(before, local, remote)
-        self._put(before.replaced(listings) if before is not None else Index(listings))
+    def _advance(self, before: Look, after: Look, plan: Plan) -> None:
+        base = self._load()
+        leaves = brought(plan, before, after)
+        if leaves:
+            base = with_leaves(base, leaves)
+        listings = advance(base, after.local, after.remote)
+        self._put(base.replaced(listings) if base is not None else Index(listings))
 
     async def hold(self, held: Held) -> None:
         """Remember which deletes wait from now on. What passes are not about stays as it was."""

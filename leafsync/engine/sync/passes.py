@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from leafsync.engine.core.base import Look
 from leafsync.engine.core.history import ActionKind
 from leafsync.engine.core.index import Entry, Index, Problem, find
 from leafsync.engine.core.listing import ListingCheck
@@ -48,6 +49,11 @@ class Sides:
     def equal(self) -> bool:
         """Whether nothing differs."""
         return self.local.digest == self.remote.digest
+
+    @property
+    def look(self) -> Look:
+        """The entries of both."""
+        return Look(self.local, self.listings)
 
     def listing(self, path: str, digest: bytes) -> Sequence[Entry] | None:
         """Return what was listed of the other side's directory `path` if it had that digest, else None."""
@@ -161,7 +167,7 @@ class Passes:
                 raise
         elif not self._options.dry_run:
             await self._base.hold(NOTHING_HELD)
-            await self._agree(sides)
+            await self._agree(sides, sides, Plan())
         self._on_state(PassState.IN_SYNC, progress)
         known = tuple((problem.path, problem.reason) for problem in (*sides.local.problems, *sides.problems))
         return replace(
@@ -205,16 +211,17 @@ class Passes:
             await self._base.hold(self._waiting(plan))  # before anything is done: the pass may not come to its end
         if self._options.dry_run or plan.empty:
             if not self._options.dry_run:
-                await self._agree(sides)
+                await self._agree(sides, sides, plan)
             return _planned(plan, dry_run=self._options.dry_run)
         progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
         application, outcome = await self._carry_out(plan, sides, progress, now)
+        before = sides
         sides = await self._look(sides, progress, fresh=False)
         if outcome.unnamed:
             outcome = await self._try_again(base, sides, outcome, progress, now)
             sides = await self._look(sides, progress, fresh=False)
         _settle(progress, plan, outcome)
-        await self._agree(sides)
+        await self._agree(before, sides, outcome.plan)
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
         self.unsettled, self._left = not sides.equal and left != self._left, left
@@ -305,13 +312,15 @@ class Passes:
 
     # Agreeing
 
-    async def _agree(self, sides: Sides) -> None:
-        """Remember where both sides are the same now."""
+    async def _agree(self, before: Sides, sides: Sides, plan: Plan) -> None:
+        """Remember where both sides are the same now, and what `plan` has brought from one of them, as it was `before`,
+        to the other.
+        """
         self.seen = sides.local.digest
         if sides.equal:
             await self._base.agree(sides.local)
         else:
-            await self._base.advance(sides.local, sides.listings)
+            await self._base.advance(before.look, sides.look, plan)
 
 
 def _size(fetches: Sequence[Fetch]) -> int:
