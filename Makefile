@@ -42,7 +42,7 @@ bench: $(STAMP)  ## LeafSync beside rsync, Syncthing and Unison (as root: over a
 bench-wan: $(STAMP)  ## LeafSync beside rsync over long, lossy and dark links (as root)
 	$(BIN)/python -m benchmarks.wan $(BENCH)
 
-bench-scale: $(STAMP)  ## 100,000 and 1,000,000 files: scans, index exchange, memory and records for each (about an hour)
+bench-scale: $(STAMP)  ## 100,000 and 1,000,000 files: scans, index exchange, memory and records for each (about 20 minutes)
 	$(BIN)/python -m benchmarks.scale $(BENCH)
 
 bench-clients: $(STAMP)  ## 1, 4 and 16 devices that pull from one at once: rate, fairness, memory

@@ -30,6 +30,7 @@ from leafsync.engine.core.messages import (
 from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.scan import scan
+from leafsync.engine.disk.store import Store
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.sync import connect, connecting, share as share_module
 from leafsync.engine.sync.connect import Client
@@ -684,6 +685,17 @@ async def test_an_edit_during_the_scan_for_a_digest_is_hinted(
     monkeypatch.setattr(share_module, "scan", late)
     talk = await listener.shown()
     assert await hinted(talk)
+
+
+async def test_a_pass_that_finds_nothing_does_not_read_what_was_agreed(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "base", lambda *_arguments: pytest.fail("the base was read"))
+        patch.setattr(Store, "put_base", lambda *_arguments, **_options: pytest.fail("the base was written"))
+        assert not (await pair.client.sync(server)).changed
+    (pair.client.folder / "a").unlink()
+    assert (await pair.client.sync(server)).remote_trashed == ("a",)
 
 
 # Edits that follow what a pass has just brought
