@@ -30,8 +30,9 @@ class Device:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of its processes."""
-        return {**os.environ, "LEAFSYNC_HOME": str(self.home)}
+        """The environment of its processes. They keep their bytecode, as installed programs do."""
+        others = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**others, "LEAFSYNC_HOME": str(self.home)}
 
     def command(self, *arguments: str | Path, module: str = "leafsync") -> list[str]:
         """Return the command line of one run."""

@@ -4,6 +4,7 @@ asyncio and the engine are imported where a run begins, so that commands without
 """
 
 import dataclasses
+import gc
 import os
 import signal
 import time
@@ -192,6 +193,14 @@ def run_job(session: Session, config: Config, folder: str, start: Callable[[Engi
         return asyncio.run(_Run(session, front).main(config.name, start))
 
 
+def collect_from_now_on() -> None:
+    """Have garbage collected where the process had none of that until all code was loaded (`__main__`). What is there
+    now stays, so that nobody need look at it again."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
 class _Run:
     """One job in an engine: started, shown, and ended by itself, by a signal or by a stdout that broke."""
 
@@ -227,6 +236,7 @@ class _Run:
             await asyncio.wait([starting])
             return self._signal_code()
         job = starting.result()
+        collect_from_now_on()
         waiting = asyncio.create_task(job.wait())
         if not await self._ends(waiting):
             await job.stop()

@@ -133,6 +133,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()  # as in `run`
     young, middle, _old = gc.get_threshold()
     gc.set_threshold(young, middle, FULL_COLLECTIONS)
 

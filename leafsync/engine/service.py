@@ -100,18 +100,21 @@ class Engine:
         await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
 
     async def load(self) -> None:
-        """Load the code of jobs, off the loop. The first job does so too: the transport takes longer to load than all
-        else, and whoever shows a screen first wants that without it.
+        """Load the code of jobs, off the loop. The first job of a kind does so too: the transport takes longer to load
+        than all else, and whoever shows a screen first wants that without it.
         """
-        for name in ("serving", "connecting"):
-            await self._workers.run(import_module, f"leafsync.engine.sync.{name}")
+        await self._load("serving")
+        await self._load("connecting")
+
+    async def _load(self, job: str) -> None:
+        await self._workers.run(import_module, f"leafsync.engine.sync.{job}")
 
     async def serve(self, options: ServeOptions) -> "ServeJob":
         """Serve a folder; returns once it is listened for.
 
         Raises UsageError, FolderInUse or PortInUse.
         """
-        await self.load()
+        await self._load("serving")
         from leafsync.engine.sync.serving import ServeJob
 
         share = await self._take(options.folder, force=options.force, reset=options.reset)
@@ -122,7 +125,7 @@ class Engine:
 
         Raises UsageError or FolderInUse. What comes later is raised by the job's `wait`.
         """
-        await self.load()
+        await self._load("connecting")
         from leafsync.engine.sync.connecting import ConnectJob
 
         share = await self._take(options.folder, force=options.force, reset=options.reset)

@@ -1,5 +1,9 @@
 """The list of transfers that readers follow."""
 
+from collections import OrderedDict
+from typing import Any
+
+import pytest
 from hypothesis import given, strategies as st
 
 from leafsync.engine.core.status import Direction, TransferState, TransferStatus
@@ -84,6 +88,33 @@ def test_room_for_new_transfers_is_made_by_dropping_the_oldest_settled_ones() ->
     after = log.since(before.version, before.epoch)
     assert after.epoch != before.epoch
     assert [row.path for row in after.rows] == ["c", "d", "e"]
+
+
+def test_a_settled_transfer_that_goes_on_is_not_dropped() -> None:
+    log = TransferLog(keep=2)
+    for path in "ab":
+        log.start(key(path), 1)
+        log.settle(key(path))
+    log.start(key("a"), 1)
+    log.expect("nas", Direction.IN, [("c", 1), ("d", 1)])
+    assert states(log) == {"a": TransferState.ACTIVE, "c": TransferState.WAITING, "d": TransferState.WAITING}
+
+
+@pytest.mark.parametrize("keep", [0, 10])
+def test_settling_one_looks_at_no_other(keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each looking at all that move, 10,000 small files would take a third longer."""
+
+    class Rows(OrderedDict[TransferKey, Any]):
+        def items(self) -> Any:
+            pytest.fail("it looked at all rows")
+
+    log = TransferLog(keep)
+    monkeypatch.setattr(log, "_rows", Rows())
+    for number in range(100):
+        log.start(key(f"{number}"), 1)
+    for number in range(100):
+        log.settle(key(f"{number}"))
+    assert log.active_count == 0
 
 
 def test_a_plan_larger_than_the_list_shows_as_much_as_fits() -> None:

@@ -50,6 +50,12 @@ class TestBase:
 
     def test_none_yet(self, store: Store) -> None:
         assert store.base(PEER, REMOTE) is None
+        assert store.base_digest(PEER, REMOTE) is None
+
+    def test_the_digest_alone(self, store: Store) -> None:
+        store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
+        assert store.base_digest(PEER, REMOTE) == DIGEST
+        assert store.base_digest(PEER, "another") is None
 
     def test_one_for_each_peer_and_folder(self, store: Store) -> None:
         for number, (peer, remote) in enumerate([("p", "1"), ("p", "2"), ("q", "1")]):
@@ -113,6 +119,7 @@ def test_a_damaged_base_is_none(path: Path, store: Store, damage: str, caplog: p
     with caplog.at_level(logging.WARNING, "leafsync.disk"):
         assert store.base(PEER, REMOTE) is None
     assert "damaged" in caplog.text
+    assert store.base_digest(PEER, REMOTE) is None
     store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
     assert store.base(PEER, REMOTE) == LISTINGS
 

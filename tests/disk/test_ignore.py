@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
+from leafsync.engine.disk import ignore
 from leafsync.engine.disk.ignore import MAX_DOUBLE_STARS, MAX_FILE, MAX_LINE, MAX_LINES, IgnoreRules
 
 
@@ -21,6 +22,9 @@ def rules(*files: tuple[str, str]) -> IgnoreRules:
 
 
 class TestDefaults:
+    def test_are_what_the_lines_say(self) -> None:
+        assert ignore._compile(list(ignore._parsed(ignore.DEFAULT_LINES))) == ignore._DEFAULTS
+
     @pytest.mark.parametrize(
         ("path", "is_directory", "ignored"),
         [

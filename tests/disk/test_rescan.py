@@ -15,7 +15,7 @@ from leafsync.engine.core.names import IGNORE_FILE, STAGING, TRASH, parent
 from leafsync.engine.disk.hashing import Cancelled, Hasher
 from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.store import Store
-from leafsync.engine.disk.walk import IGNORED, MOUNTED
+from leafsync.engine.disk.walk import FEW, IGNORED, MOUNTED
 from leafsync.errors import FolderMissing, FolderUnreadable
 from tests.disk.faults import FaultyFolder, write
 
@@ -75,6 +75,26 @@ class TestCost:
         assert look.listed() == ["a/b"]
         assert after.hashed_files == 1
         assert after.index.children("c/d") is before.index.children("c/d")
+        assert everything(after) == everything(look.whole())
+
+    def test_the_cache_is_read_at_once_for_many_files(
+        self, root: Path, look: Looker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(FEW + 50):
+            write(root, f"old/{number}")
+        before = look.whole()
+        (root / "old").rename(root / "new")
+        asked: list[int] = []
+        find_root = Store.find_root
+
+        def noting(store: Store, mark: int) -> bytes | None:
+            asked.append(mark)
+            return find_root(store, mark)
+
+        monkeypatch.setattr(Store, "find_root", noting)
+        after = look.again(before, "")
+        assert after.hashed_files == 0
+        assert len(asked) == FEW
         assert everything(after) == everything(look.whole())
 
     def test_nothing_named(self, root: Path, look: Looker) -> None:

@@ -18,8 +18,8 @@ from leafsync.engine.core.names import IGNORE_FILE, MAX_DEPTH, STAGING, TRASH, n
 from leafsync.engine.disk import walk as walk_module
 from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.hashing import Cancelled, Hasher
-from leafsync.engine.disk.scan import RACY_NS, Scan, scan
-from leafsync.engine.disk.store import Store
+from leafsync.engine.disk.scan import RACY_NS, Scan, rescan, scan
+from leafsync.engine.disk.store import HashRow, Store
 from leafsync.engine.disk.walk import IGNORED, MOUNTED
 from leafsync.errors import FolderMissing, FolderUnreadable
 from tests.disk.faults import TIME, FaultyFolder, content_leaves, content_root, write
@@ -478,6 +478,23 @@ class TestCache:
         known = len(store.load_roots())
         assert 0 < known < 3
         assert scan(folder, store, hasher, now_ns=LATER).hashed_files == 3 - known
+
+    def test_what_was_just_placed_is_believed_once(
+        self, folder: FaultyFolder, root: Path, store: Store, hasher: Hasher
+    ) -> None:
+        stat = write(root, "f", b"1").stat()
+        mark, young = state_mark(stat), stat.st_ctime_ns
+        store.put_hashes([HashRow(mark, content_root(b"0"), None, racy=True)])
+        found = scan(folder, store, hasher, now_ns=young, placed={mark: content_root(b"0")})
+        assert found.hashed_files == 0
+        assert found.index.children("")[0].hash == content_root(b"0")
+        for again in (
+            scan(folder, store, hasher, now_ns=young),
+            scan(folder, store, hasher, now_ns=young, previous=found.index),
+            rescan(folder, store, hasher, now_ns=young, previous=found, directories=[""]),
+        ):
+            assert again.hashed_files == 1
+            assert again.index.children("")[0].hash == content_root(b"1")
 
     def test_states_are_those_of_the_files(self, folder: FaultyFolder, root: Path, look: Scanner) -> None:
         write(root, "a/f")

@@ -99,7 +99,7 @@ def start(root: Path) -> Iterator[Start]:
 
 SOURCES: dict[str, Source] = {"watchfiles": watch._notify}
 if inotify.AVAILABLE:
-    SOURCES["inotify"] = inotify.changes
+    SOURCES["inotify"] = inotify.Changes
 
 
 @pytest.fixture(params=SOURCES)
@@ -392,6 +392,107 @@ class TestFailure:
         seen = Seen()
         Watcher(str(root), seen.changed, seen.failed).close()
         assert seen.batches == []
+
+
+class Watching:
+    """A watcher, and what it has said."""
+
+    def __init__(self, root: Path, source: Source | None = None) -> None:
+        self.seen = Seen()
+        self.watcher = Watcher(str(root), self.seen.changed, self.seen.failed, source=source)
+
+    def start(self) -> None:
+        self.watcher.start()
+        self.seen.wait(lambda: bool(self.seen.batches or self.seen.failures))
+        self.seen.clear()
+
+
+@pytest.fixture
+def watching(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watching]:
+    """A watcher on a filesystem that only this machine changes, whatever that of the tests is."""
+    monkeypatch.setattr(inotify, "changed_here_alone", lambda _path: True)
+    watching = Watching(root)
+    watching.start()
+    yield watching
+    watching.watcher.close()
+
+
+@linux
+class TestCatchingUp:
+    """What was changed has been told of when `catch_up` returns: nobody waits for it."""
+
+    def test_every_change_made_before_is_told_of(self, root: Path, watching: Watching) -> None:
+        for number in range(30):
+            write(root, f"new/{number}/f")
+            assert watching.watcher.catch_up()
+            assert f"new/{number}" in watching.seen.directories
+            write(root, f"new/{number}/f", b"changed")
+            watching.seen.clear()
+            assert watching.watcher.catch_up()
+            assert f"new/{number}" in watching.seen.directories
+            watching.seen.clear()
+
+    def test_nothing_is_told_where_nothing_changed(self, watching: Watching) -> None:
+        assert watching.watcher.catch_up()
+        assert watching.seen.batches == []
+
+    def test_lost_notices(self, root: Path, watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+        lost = inotify._EVENT.pack(-1, inotify._OVERFLOW, 0, 0)
+        read = inotify._Watches._read
+        monkeypatch.setattr(inotify._Watches, "_read", lambda self: lost if read(self) else b"")
+        write(root, "new/f")
+        assert watching.watcher.catch_up()
+        assert None in watching.seen.batches
+
+    def test_a_limit_of_the_system_ends_watching(
+        self, root: Path, watching: Watching, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever of the two meets it."""
+
+        def refuse(self: inotify._Watches, directory: str) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(inotify._Watches, "_add_one", refuse)
+        (root / "new").mkdir()
+        assert not watching.watcher.catch_up()
+        assert not watching.watcher.catch_up()
+        watching.seen.wait(lambda: bool(watching.seen.failures))
+
+    def test_not_before_all_is_watched_nor_after_the_end(self, root: Path) -> None:
+        watching = Watching(root)
+        assert not watching.watcher.catch_up()
+        watching.start()
+        watching.watcher.close()
+        assert not watching.watcher.catch_up()
+
+    def test_not_where_others_change_the_filesystem(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(inotify, "changed_here_alone", lambda _path: False)
+        watching = Watching(root)
+        watching.start()
+        assert not watching.watcher.catch_up()
+        watching.watcher.close()
+
+    def test_not_where_a_directory_is_not_watched(self, root: Path, watching: Watching) -> None:
+        assert watching.watcher.catch_up()
+        at, fds = os.open(root, os.O_RDONLY), []
+        for _ in range(20):
+            os.mkdir("n" * 250, dir_fd=at)
+            fds.append(at)
+            at = os.open("n" * 250, os.O_RDONLY, dir_fd=at)
+        for fd in (*fds, at):
+            os.close(fd)
+        assert not watching.watcher.catch_up()
+
+    def test_not_for_a_folder_that_is_another_one(self, root: Path, watching: Watching) -> None:
+        root.rename(root.with_name("away"))
+        root.mkdir()
+        assert not watching.watcher.catch_up()
+
+    def test_not_by_watchfiles(self, root: Path) -> None:
+        watching = Watching(root, watch._notify)
+        watching.start()
+        assert not watching.watcher.catch_up()
+        watching.watcher.close()
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,44 @@ async def test_a_deadline_that_passes_is_a_stalled_peer(stream: Stream, call: st
     assert asyncio.get_running_loop().time() == pytest.approx(1003)
 
 
+async def test_what_is_here_is_had_at_once(stream: Stream, owner: Owner) -> None:
+    data = frame(b"hello") + b"content" + frame(b"bye")
+    for at in range(len(data)):
+        assert stream.buffered(at + 1) is None
+        stream.on_data(data[at : at + 1], end=False)
+        if at < len(frame(b"hello")) - 1:
+            assert stream.buffered_frame(cap=100) is None
+    assert stream.buffered_frame(cap=100) == b"hello"
+    assert stream.buffered(7) == b"content"
+    assert stream.buffered_frame(cap=100) == b"bye"
+    assert stream.buffered(1) is None
+    assert stream.buffered_frame(cap=100) is None
+    assert owner.credited == len(data)
+
+
+async def test_a_buffered_frame_needs_no_deadline(stream: Stream) -> None:
+    stream.on_data(frame(b"hello"), end=False)
+    assert await stream.read_frame(cap=100, deadline=0) == b"hello"
+
+
+@pytest.mark.parametrize("length", [0, 101])
+async def test_a_buffered_frame_has_a_length_that_may_be(stream: Stream, length: int) -> None:
+    stream.on_data(length.to_bytes(4, "big"), end=False)
+    with pytest.raises(ProtocolViolated, match=f"{length} bytes"):
+        stream.buffered_frame(cap=100)
+
+
+async def test_nobody_takes_what_another_task_waits_for(stream: Stream) -> None:
+    reading = asyncio.create_task(stream.read_frame(cap=100))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="two tasks"):
+        stream.buffered(1)
+    with pytest.raises(RuntimeError, match="two tasks"):
+        stream.buffered_frame(cap=100)
+    stream.on_data(frame(b"hello"), end=False)
+    assert await reading == b"hello"
+
+
 async def test_a_read_given_up_loses_nothing(stream: Stream) -> None:
     stream.on_data(frame(b"hello")[:6], end=False)
     with pytest.raises(PeerStalled):

@@ -3,13 +3,18 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.reconcile import Mode
+from leafsync.engine.disk.folder import Folder
+from leafsync.engine.disk.scan import Scan, rescan, scan
+from leafsync.engine.disk.store import Store
 from leafsync.engine.net.trust import Permission
-from leafsync.engine.sync import connecting
+from leafsync.engine.sync import connecting, share
 from leafsync.errors import FolderIdentityLost, FolderUnready
 from tests.support.devices import Device, Pair, until
 
@@ -46,6 +51,70 @@ async def test_first_contact_unites_both(pair: Pair) -> None:
     again = await pair.client.sync(server)
     assert not again.changed
     assert again.round_trips == 1
+
+
+@pytest.mark.parametrize("only", ["", "common"])
+async def test_a_pass_that_finds_nothing_writes_no_base(pair: Pair, monkeypatch: pytest.MonkeyPatch, only: str) -> None:
+    """Nor does it read one, unless it has to tell a part of it."""
+    fill(pair.server)
+    server = await pair.server.serve()
+    await pair.client.sync(server, file=only)
+    used: list[str] = []
+    for method in (Store.base, Store.put_base):
+
+        def noting(*arguments: Any, method: Callable[..., Any] = method) -> Any:
+            used.append(method.__name__)
+            return method(*arguments)
+
+        monkeypatch.setattr(Store, method.__name__, noting)
+    assert not (await pair.client.sync(server, file=only)).changed
+    assert used == (["base"] if only else [])
+
+
+def looks_of(device: Device, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Return where the scans of a device's folder are noted from now on: which kind, and how many files were hashed."""
+    looks: list[tuple[str, int]] = []
+
+    def noted(kind: str, look: Callable[..., Scan]) -> Callable[..., Scan]:
+        def noting(folder: Folder, *arguments: Any, **options: Any) -> Scan:
+            found = look(folder, *arguments, **options)
+            if folder.path == str(device.folder):
+                looks.append((kind, found.hashed_files))
+            return found
+
+        return noting
+
+    monkeypatch.setattr(share, "scan", noted("scan", scan))
+    monkeypatch.setattr(share, "rescan", noted("rescan", rescan))
+    return looks
+
+
+async def test_what_a_pass_has_written_is_hashed_by_the_next_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look at its end believes what was verified on the way, but such young files are not believed for long."""
+    fill(pair.server)
+    looks = looks_of(pair.client, monkeypatch)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    assert same(pair)
+    assert looks == [("scan", 0), ("rescan", 0)]
+    await pair.client.sync(server)
+    assert looks[2:] == [("scan", 20)]
+
+
+async def test_a_pass_looks_at_everything_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair.server)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    looks = looks_of(pair.client, monkeypatch)
+    pair.client.write("common/1", "edited here", mtime=OLD + 5)
+    await pair.client.sync(server)
+    assert [kind for kind, _hashed in looks] == ["scan"]
+    looks.clear()
+    pair.server.write("common/2", "edited there", mtime=OLD + 5)
+    await pair.client.sync(server)
+    assert [kind for kind, _hashed in looks] == ["scan", "rescan"]
+    assert same(pair)
+    assert not (await pair.client.sync(server)).changed
 
 
 async def test_edits_and_deletes_travel_both_ways(pair: Pair) -> None:

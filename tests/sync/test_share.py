@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from leafsync.engine.disk import inotify
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.scan import scan
 from leafsync.engine.disk.store import Store
+from leafsync.engine.disk.watch import Watcher
 from leafsync.engine.sync import share as share_module
 from leafsync.engine.sync.records import record_name
 from leafsync.engine.sync.share import Share, Workers
@@ -201,6 +203,62 @@ async def test_a_scan_that_was_cancelled_is_not_taken_for_one(share: Share, root
     with pytest.raises(asyncio.CancelledError):
         await scanning
     assert (await share.scan(fresh=False)).index.files == 1
+
+
+async def watched(share: Share) -> None:
+    """Watch the folder, and return once nothing escapes the watcher."""
+    watching = asyncio.Event()
+    share.listeners.add(watching.set)
+    share.watch()
+    await watching.wait()
+
+
+@pytest.mark.skipif(not inotify.AVAILABLE, reason="there is no inotify here")
+async def test_a_watched_folder_is_looked_at_where_it_changed(
+    share: Share, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was changed before the call is in the scan all the same."""
+    monkeypatch.setattr(inotify, "changed_here_alone", lambda _path: True)
+    (root / "d").mkdir()
+    await watched(share)
+    await share.scan()
+    monkeypatch.setattr(share_module, "scan", lambda *_arguments, **_options: pytest.fail("it looked at everything"))
+    for number in range(20):
+        (root / "d" / f"{number}").write_bytes(b"x")
+        assert (await share.scan()).index.files == number + 1
+    latest = share.latest
+    assert await share.scan() is latest
+
+
+async def test_looking_again_without_a_watcher(share: Share, root: Path) -> None:
+    """What this process changed is seen, and nothing else is looked at."""
+    (root / "d").mkdir()
+    assert (await share.look_again()).index.files == 0
+    latest = share.latest
+    (root / "d" / "mine").write_bytes(b"x")
+    (root / "another's").write_bytes(b"x")
+    assert await share.look_again() is latest
+    share.changed({"d"})
+    assert [path for path, _entry in (await share.look_again()).index.walk()] == ["d", "d/mine"]
+    assert (await share.scan(fresh=False)).index.files == 2
+
+
+async def test_looking_again_after_lost_notices(share: Share, root: Path) -> None:
+    await share.scan()
+    (root / "f").write_bytes(b"x")
+    share._on_change(None)
+    assert (await share.look_again()).index.files == 1
+
+
+async def test_everything_is_looked_at_where_the_watcher_may_miss_changes(
+    share: Share, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await watched(share)
+    await share.scan()
+    monkeypatch.setattr(Watcher, "catch_up", lambda _watcher: False)
+    monkeypatch.setattr(share_module, "rescan", lambda *_arguments, **_options: pytest.fail("it looked at a part"))
+    (root / "f").write_bytes(b"x")
+    assert (await share.scan()).index.files == 1
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])

@@ -96,9 +96,8 @@ def find(entries: Sequence[Entry], name: str) -> Entry | None:
 
 def directory_digest(entries: Iterable[Entry]) -> bytes:
     """Return the digest of a directory from its sorted entries. Withheld entries do not count."""
-    hasher = _DIRECTORY.copy()
-    hasher.update(b"".join([_canonical(entry) for entry in entries if entry.kind is not Kind.WITHHELD]))
-    return hasher.digest()
+    encoded = [_canonical(entry) for entry in entries if entry.kind is not Kind.WITHHELD]
+    return _DIRECTORY.copy().update(b"".join(encoded)).digest()
 
 
 def entry_digest(entry: Entry) -> bytes:

@@ -7,7 +7,7 @@ last, so a list of 100,000 files costs a reader only what moved (DESIGN section 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import NamedTuple, overload
 
 from leafsync.engine.core.status import Direction, TransferState, TransferStatus
@@ -79,6 +79,8 @@ class TransferLog:
         self._rows: OrderedDict[TransferKey, _Row] = OrderedDict()
         """In the order of their last change."""
         self._active: dict[TransferKey, _Row] = {}
+        self._settled: dict[TransferKey, None] = {}
+        """Keys of the rows that are over, in their order."""
         self._version = 0
         self._epoch = 0
 
@@ -156,10 +158,13 @@ class TransferLog:
         row.version = self._version
         self._rows[key] = row
         self._rows.move_to_end(key)
+        self._settled.pop(key, None)
         if row.state is TransferState.ACTIVE:
             self._active[key] = row
         else:
             self._active.pop(key, None)
+            if row.state in SETTLED:
+                self._settled[key] = None
             if self._idle > self._keep:
                 self._make_room(self._keep // ROOM_SHARE)
 
@@ -168,9 +173,9 @@ class TransferLog:
         surplus = self._idle + count - self._keep
         if surplus <= 0:
             return
-        settled = [key for key, row in self._rows.items() if row.state in SETTLED][:surplus]
+        settled = list(islice(self._settled, surplus))
         for key in settled:
-            del self._rows[key]
+            del self._rows[key], self._settled[key]
         if settled:
             self._epoch += 1
 

@@ -65,6 +65,8 @@ class Committed:
     """EntryChanged, EntryRefused, DiskFull or DiskFailed: then the old file is as it was."""
     stat: os.stat_result | None = None
     """Of the file in its place."""
+    mark: int | None = None
+    """Its state mark."""
 
 
 def commit_group(folder: Folder, store: Store, items: Sequence[Commit], trash: Trash) -> list[Committed]:
@@ -175,15 +177,17 @@ class _Group:
         for item, result in self.placed:
             with contextlib.suppress(OSError):
                 result.stat = self.folder.stat(item.path)
+            if result.stat is not None:
+                result.mark = state_mark(result.stat)
 
     def record(self) -> None:
         """Remember the hashes and forget the staged files. That failing costs a new hash, not the files."""
         if not self.placed:
             return
         rows = [
-            HashRow(state_mark(result.stat), item.entry.hash, _leaves(item), racy=True)  # its ctime is now
+            HashRow(result.mark, item.entry.hash, _leaves(item), racy=True)  # its ctime is now
             for item, result in self.placed
-            if result.stat is not None and result.error is None
+            if result.mark is not None and result.error is None
         ]
         names = [item.staged.name for item, _result in self.placed if isinstance(item.staged, StagedFile)]
         try:

@@ -6,10 +6,9 @@ directory first, in a file the last line first. So nothing below an ignored dire
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+from typing import NamedTuple
 
 from leafsync.engine.core.index import Problem
 from leafsync.engine.core.names import IGNORE_FILE, join
@@ -40,19 +39,13 @@ _ENDINGS = (("(?:(?P<ps_d>/)|$)", r"\Z"), ("/", r"/."), (".", ""))
 at each directory by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
+class _Rules(NamedTuple):
     """The lines of one directory, as one expression for files and one for directories."""
 
     files: re.Pattern[str]
     directories: re.Pattern[str]
     excludes: tuple[bool, ...]
     """For each group of the expressions: whether its line ignores (else it takes back)."""
-
-    def decide(self, path: str, is_directory: bool) -> bool | None:
-        """Say whether `path` (relative to the directory of the rules) is ignored, None when no line matches."""
-        found = (self.directories if is_directory else self.files).match(path)
-        return None if found is None else self.excludes[(found.lastindex or 0) - 1]
 
 
 @dataclass(slots=True)
@@ -125,29 +118,41 @@ class IgnoreRules:
 
     def ignored_here(self, path: str, is_directory: bool) -> bool:
         """Say whether the entry at `path` is ignored by itself; the directories above it are known not to be."""
-        directory = path
-        while directory:
-            directory = directory.rpartition("/")[0]
-            rules = self._rules.get(directory)
-            if rules is not None:
-                decided = rules.decide(path[len(directory) + 1 :] if directory else path, is_directory)
-                if decided is not None:
-                    return decided
-        return False
+        return self.deciding_in(path.rpartition("/")[0])(path, is_directory) if path else False
+
+    def deciding_in(self, directory: str) -> Callable[[str, bool], bool]:
+        """Return `ignored_here` for what is in `directory`, as the rules are now."""
+        chain: list[tuple[int, _Rules]] = []
+        above = directory
+        while above:
+            if (rules := self._rules.get(above)) is not None:
+                chain.append((len(above) + 1, rules))
+            above = above.rpartition("/")[0]
+        chain.append((0, self._rules[""]))
+
+        def ignored(path: str, is_directory: bool) -> bool:
+            for start, rules in chain:
+                found = (rules.directories if is_directory else rules.files).match(path[start:])
+                if found is not None:
+                    return rules.excludes[(found.lastindex or 0) - 1]
+            return False
+
+        return ignored
 
 
 class _BadLine(Exception):
     """Why a line does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     expression: str
     excludes: bool
     only_directories: bool
 
 
 def _parsed(lines: list[str] | tuple[str, ...]) -> Iterator[_Line]:
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern  # few folders have rules of their own
+
     for line in lines:
         if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE:
             raise _BadLine(f"longer than {MAX_LINE} bytes")
@@ -213,4 +218,10 @@ def _compile(lines: list[_Line]) -> _Rules:
     )
 
 
-_DEFAULTS = _compile(list(_parsed(DEFAULT_LINES)))
+_DEFAULTS = _compile(
+    [
+        _Line(r"^(?:.+/)?\.git\Z", excludes=True, only_directories=True),
+        _Line(r"^(?:.+/)?[^/]*\.part\Z", excludes=True, only_directories=False),
+    ]
+)
+"""DEFAULT_LINES as `_parsed` gives them, for folders without any other."""

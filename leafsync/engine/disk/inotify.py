@@ -6,15 +6,18 @@ hides what changes there. It also says nothing when notices were lost, and ends 
 
 import ctypes
 import errno
+import fcntl
 import os
 import select
 import struct
 import sys
+import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from leafsync.engine.core.names import MAX_DEPTH, STAGING, TRASH, join, name_problem
+from leafsync.engine.disk.system import changed_here_alone
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,6 +34,9 @@ _VANISHED = _DELETE | _MOVED_FROM
 
 _EVENT = struct.Struct("iIII")
 """Watch, mask, cookie, bytes of the name that follows."""
+
+_BYTES = struct.Struct("i")
+"""What FIONREAD answers: how many can be read."""
 
 _BUFFER = 1 << 16
 """Bytes read at a time: some 2000 notices."""
@@ -49,26 +55,70 @@ class Gone(Exception):
     """The folder is not there any more, or another one is in its place."""
 
 
-def changes(path: str, stop: threading.Event, debounce_ms: int, step_ms: int) -> Iterator[frozenset[str] | None]:
-    """Yield the directories in which something changed, relative to the real path `path`, until `stop` is set.
+class Changes:
+    """The directories in which something changes, relative to a real path; to be iterated over once, by one thread.
 
     None means that anything may have changed: first, as soon as everything is watched, and when notices were lost.
-    Notices are gathered until none came for `step_ms`, for `debounce_ms` at most. Raises Gone, and OSError: ENOSPC
-    (fs.inotify.max_user_watches) or EMFILE (fs.inotify.max_user_instances) when the system allows no more.
+    Notices are gathered until none came for `step_ms`, for `debounce_ms` at most. Iteration ends when `stop` is set;
+    it raises Gone, and OSError: ENOSPC (fs.inotify.max_user_watches) or EMFILE (fs.inotify.max_user_instances) when the
+    system allows no more.
     """
-    watches = _Watches(path)
-    try:
-        watches.add("")
-        yield None
-        while not stop.is_set():
-            watches.check_root()
-            if not watches.wait(_IDLE_MS):
-                continue
-            found = watches.gather(debounce_ms, step_ms)
+
+    def __init__(self, path: str, stop: threading.Event, debounce_ms: int, step_ms: int) -> None:
+        """Prepare; nothing happens before the first step."""
+        self._path = path
+        self._stop = stop
+        self._debounce_ms = debounce_ms
+        self._step_ms = step_ms
+        self._watches: _Watches | None = None
+        """While everything is watched."""
+        self._failure: OSError | None = None
+        self._telling = threading.Lock()
+        """Held from when notices are read until they are told of: nobody else may believe that there are none."""
+
+    def __iter__(self) -> Iterator[frozenset[str] | None]:
+        """Watch, and yield what changes; a batch counts as told of when the next one is asked for."""
+        watches = _Watches(self._path)
+        try:
+            watches.add("")
+            with self._telling:
+                self._watches = watches
+                yield None
+            while not self._stop.is_set():
+                watches.check_root()
+                noticed = watches.wait(_IDLE_MS)
+                if self._failure is not None:
+                    raise self._failure
+                if noticed:
+                    with self._telling:
+                        found = watches.gather(self._debounce_ms, self._step_ms)
+                        if found is None or found:
+                            yield found
+        finally:
+            with self._telling:
+                self._watches = None
+                watches.close()
+
+    def catch_up(self, tell: Callable[[frozenset[str] | None], None]) -> bool:
+        """Have everything told of that changed before this call: by `tell`, or by who iterates. Thread-safe.
+
+        The kernel has a notice ready when the call that changed something returns. False when some may not come here.
+        """
+        with self._telling:
+            watches = self._watches
+            if watches is None or not watches.see_all:
+                return False
+            try:
+                watches.check_root()
+                found = watches.pending()
+            except Gone:
+                return False
+            except OSError as error:
+                self._failure, self._watches = error, None
+                return False
             if found is None or found:
-                yield found
-    finally:
-        watches.close()
+                tell(found)
+            return watches.see_all  # a directory that is new may be one that cannot be watched
 
 
 class _Watches:
@@ -77,6 +127,8 @@ class _Watches:
     def __init__(self, path: str) -> None:
         self._path = path
         self._root = os.stat(path)
+        self.see_all = changed_here_alone(path)
+        """Whether there is a notice of every change, but of those through memory that a program has mapped."""
         self._directories: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
         self._fd = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), path)
@@ -108,6 +160,7 @@ class _Watches:
             except OSError as error:
                 if error.errno not in _SKIPPED:
                     raise
+                self.see_all = self.see_all and error.errno != errno.ENAMETOOLONG
         return added
 
     def _takes_part(self, directory: str, name: str) -> bool:
@@ -152,6 +205,19 @@ class _Watches:
             while data:
                 lost = self._take(data, found) or lost
                 data = self._read() if time.monotonic() < deadline else b""
+        return self._found(found, lost)
+
+    def pending(self) -> frozenset[str] | None:
+        """Return the directories of the notices that there are by now, None when some were lost."""
+        found: set[str] = set()
+        lost = False
+        (left,) = _BYTES.unpack(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(_BYTES.size)))
+        while left > 0 and (data := self._read()):
+            left -= len(data)
+            lost = self._take(data, found) or lost
+        return self._found(found, lost)
+
+    def _found(self, found: set[str], lost: bool) -> frozenset[str] | None:
         if lost:
             self.add("")
             return None

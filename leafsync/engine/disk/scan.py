@@ -14,7 +14,7 @@ from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.hashing import BUSY, GONE, Hashed, Hasher, Progress
 from leafsync.engine.disk.ignore import IgnoreRules
 from leafsync.engine.disk.store import HashRow, Store
-from leafsync.engine.disk.walk import IGNORED, Known, Walk, file_entry
+from leafsync.engine.disk.walk import IGNORED, NOTHING_PLACED, Known, Walk, file_entry
 from leafsync.errors import FolderMissing, FolderUnreadable
 
 RACY_NS = 2_000_000_000
@@ -45,20 +45,22 @@ def scan(
     hasher: Hasher,
     *,
     previous: Index | None = None,
+    placed: Mapping[int, bytes] = NOTHING_PLACED,
     now_ns: int,
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
 ) -> Scan:
     """List the whole folder and hash what is not known.
 
-    `previous` is an index of this folder from this process: it spares reading the cache. `now_ns` is the time in
-    nanoseconds since 1970. `progress` is told of hashed bytes, from other threads. Raises FolderMissing,
+    `previous` is an index of this folder from this process: it spares reading the cache. `placed` has the roots, by
+    state mark, of files that this process has just written and verified; the cache has them too, as racy ones. `now_ns`
+    is the time in nanoseconds since 1970. `progress` is told of hashed bytes, from other threads. Raises FolderMissing,
     FolderUnreadable, Cancelled, and what the store raises; anything wrong with a single entry is a problem in the
     index, and the entry is withheld, so nobody takes it for absent (fault case 73).
     """
     _check_root(folder)
     hashing = _Hashing(store, hasher, now_ns, progress, cancelled)
-    walk = Walk(folder, Known(store, previous), cancelled or threading.Event(), hashing.run)
+    walk = Walk(folder, Known(store, previous, placed), cancelled or threading.Event(), hashing.run)
     with folder.handles():
         walk.root()
     hashing.run(walk)
@@ -76,6 +78,7 @@ def rescan(
     *,
     previous: Scan,
     directories: Collection[str],
+    placed: Mapping[int, bytes] = NOTHING_PLACED,
     now_ns: int,
     progress: Progress | None = None,
     cancelled: threading.Event | None = None,
@@ -88,7 +91,7 @@ def rescan(
     """
     _check_root(folder)
     hashing = _Hashing(store, hasher, now_ns, progress, cancelled)
-    walk = _Revisit(folder, store, previous, cancelled or threading.Event(), hashing.run)
+    walk = _Revisit(folder, store, previous, placed, cancelled or threading.Event(), hashing.run)
     with folder.handles():
         walk.visit(directories)
     hashing.run(walk)
@@ -118,10 +121,11 @@ class _Revisit(Walk):
         folder: Folder,
         store: Store,
         previous: Scan,
+        placed: Mapping[int, bytes],
         cancelled: threading.Event,
         hash_files: Callable[[Walk], None],
     ) -> None:
-        super().__init__(folder, Known(store, previous.index, few=True), cancelled, hash_files)
+        super().__init__(folder, Known(store, previous.index, placed, few=True), cancelled, hash_files)
         self.ignore = previous.ignore.copy()
         self.gone: set[str] = set()
         """Directories of the previous scan that are there no more."""
@@ -219,9 +223,9 @@ class _Hashing:
         waiting, walk.unhashed = walk.unhashed, []
         rows: list[HashRow] = []
         for result in self._hasher.hash_many(walk.folder, waiting, progress=self._progress, cancelled=self._cancelled):
-            directory = parent(result.path)
+            directory, _, name = result.path.rpartition("/")
             if result.error is None:
-                walk.put(directory, file_entry(result.path, result.stat, result.root), state_mark(result.stat))
+                walk.put(directory, file_entry(name, result.stat, result.root), state_mark(result.stat))
                 rows.append(self._row(result))
                 self.bytes += result.stat.st_size
             elif result.error != GONE:

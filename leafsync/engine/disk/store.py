@@ -57,9 +57,9 @@ class Store(Bases, Passes):
         with self._use() as connection:
             rows = connection.execute("SELECT mark, root, checksum FROM hashes WHERE racy = 0")
             return {
-                unsigned(mark): root
+                number: root
                 for mark, root, checksum in rows
-                if isinstance(root, bytes) and checksum == _checksum(mark, root + b"\0")
+                if isinstance(root, bytes) and checksum == xxh3_64_digest(root + b"\0", number := unsigned(mark))
             }
 
     def load_racy(self) -> frozenset[int]:

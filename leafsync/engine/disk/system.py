@@ -1,5 +1,5 @@
 """The calls that Python lacks: flush a filesystem, flush a drive, rename without replacing, exchange two names, let two
-files share what they have in common."""
+files share what they have in common, tell a filesystem's type."""
 
 import ctypes
 import errno
@@ -27,6 +27,27 @@ _NOT_CLONED = frozenset({errno.EXDEV, errno.ENOTTY, errno.ETXTBSY, errno.EBADF, 
 _NOT_POSSIBLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
 """What a kernel, a filesystem or a system call filter says that does not know the call."""
 
+_OF_THIS_MACHINE = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0x9123683E,  # btrfs
+        0xF2F52010,  # F2FS
+        0xCA451A4E,  # bcachefs
+        0x2FC12FC1,  # ZFS
+        0x3153464A,  # JFS
+        0x794C7630,  # overlayfs
+        0x01021994,  # tmpfs
+        0x4D44,  # FAT
+        0x2011BAB0,  # exFAT
+        0x7366746E,  # ntfs3
+    }
+)
+"""Types of statfs(2) whose every change goes through this kernel. With networks and FUSE it need not."""
+
+_STATFS_BYTES = 256
+"""More than any struct statfs has; the type comes first."""
+
 
 def _function(name: str) -> Callable[..., int] | None:
     function: Callable[..., int] | None = getattr(_libc, name, None)
@@ -35,6 +56,7 @@ def _function(name: str) -> Callable[..., int] | None:
 
 _syncfs = _function("syncfs") if sys.platform == "linux" else None
 _renameat2 = _function("renameatx_np" if sys.platform == "darwin" else "renameat2")
+_statfs = _function("statfs") if sys.platform == "linux" else None
 
 
 def flush_file(fd: int) -> None:
@@ -97,6 +119,14 @@ def _rename(source_fd: int, source: str, target_fd: int, target: str, flags: int
             return False
         raise OSError(code, os.strerror(code), target)
     return True
+
+
+def changed_here_alone(path: str) -> bool:
+    """Say whether nothing but programs of this machine can change the filesystem at `path`, as far as is known."""
+    found = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _statfs is None or _statfs(os.fsencode(path), found):
+        return False
+    return ctypes.c_long.from_buffer(found).value & 0xFFFFFFFF in _OF_THIS_MACHINE
 
 
 def read_umask() -> int:

@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from leafsync.engine.core.names import STAGING, TRASH, path_problem
 from leafsync.engine.disk import inotify
@@ -34,8 +34,8 @@ _NOTIFY_TIMEOUT_MS = 100
 _POLL_DELAY_MS = 1000
 """How often watchfiles looks at every file when it has to poll."""
 
-Source = Callable[[str, threading.Event, int, int], Iterator[frozenset[str] | None]]
-"""Yields batches like `inotify.changes`."""
+Source = Callable[[str, threading.Event, int, int], Iterable[frozenset[str] | None]]
+"""Gives batches like `inotify.Changes`."""
 
 
 class Watcher:
@@ -62,15 +62,20 @@ class Watcher:
         self._path = os.path.realpath(path)
         self._on_change = on_change
         self._on_failure = on_failure
-        self._debounce_ms = debounce_ms
-        self._step_ms = step_ms
-        self._source = source or (_poll if polling else inotify.changes if inotify.AVAILABLE else _notify)
         self._stop = threading.Event()
+        source = source or (_poll if polling else inotify.Changes if inotify.AVAILABLE else _notify)
+        self._changes = source(self._path, self._stop, debounce_ms, step_ms)
         self._thread = threading.Thread(target=self._run, name="leafsync-watch", daemon=True)
 
     def start(self) -> None:
         """Begin to watch. Call it once."""
         self._thread.start()
+
+    def catch_up(self) -> bool:
+        """Have `on_change` told of all that changed before this call, by this or the watching thread; blocks for as
+        long as notices are gathered at most. False when that cannot be known, so that only a scan finds everything.
+        """
+        return isinstance(self._changes, inotify.Changes) and self._changes.catch_up(self._on_change)
 
     def close(self) -> None:
         """Stop watching; neither function is called after this. Not to be called from one of them."""
@@ -87,7 +92,7 @@ class Watcher:
 
     def _batches(self) -> Generator[frozenset[str] | None, None, None]:
         try:
-            yield from self._source(self._path, self._stop, self._debounce_ms, self._step_ms)
+            yield from self._changes
             reason = "the system stopped giving notices"
         except inotify.Gone:
             reason = "it is not there any more"
@@ -119,7 +124,7 @@ def _poll(path: str, stop: threading.Event, debounce_ms: int, step_ms: int) -> I
 def _notify(
     path: str, stop: threading.Event, debounce_ms: int, step_ms: int, *, polling: bool = False
 ) -> Iterator[frozenset[str] | None]:
-    """Yield batches as `inotify.changes` does, by watchfiles."""
+    """Yield batches as `inotify.Changes` does, by watchfiles."""
     import watchfiles  # only where it is used: it brings an event loop library along
 
     root = os.stat(path)

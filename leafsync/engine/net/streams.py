@@ -93,6 +93,8 @@ class Stream:
             PeerStalled: it did not all come within `deadline` seconds.
             ProtocolViolated: its length is zero or above `cap`, or the stream ended inside it.
         """
+        if (body := self.buffered_frame(cap=cap)) is not None:
+            return body
         try:
             async with asyncio.timeout(deadline):
                 return await self._read_frame(cap)
@@ -105,15 +107,37 @@ class Stream:
             return None
         if len(self._buffer) < FRAME_HEADER:
             raise self._cut_short()
+        await self._available(FRAME_HEADER + self._frame_length(cap), None)
+        body = self.buffered_frame(cap=cap)
+        if body is None:
+            raise self._cut_short()
+        return body
+
+    def buffered(self, n: int) -> bytes | None:
+        """Return the next `n` bytes if they are here already, as most are in a transfer: no task or timer is needed."""
+        if self._reading is not None:
+            raise RuntimeError("two tasks read one stream")
+        return self._take(n) if len(self._buffer) >= n else None
+
+    def buffered_frame(self, *, cap: int) -> bytes | None:
+        """Return the body of the next frame if all of it is here already, else None.
+
+        Raises:
+            ProtocolViolated: its length is zero or above `cap`.
+        """
+        if self._reading is not None:
+            raise RuntimeError("two tasks read one stream")
+        if len(self._buffer) < FRAME_HEADER:
+            return None
+        length = self._frame_length(cap)
+        return self._take(length, after=FRAME_HEADER) if len(self._buffer) >= FRAME_HEADER + length else None
+
+    def _frame_length(self, cap: int) -> int:
         length = int.from_bytes(self._buffer[:FRAME_HEADER], "big")
         if not 0 < length <= cap:
             reason = f"a frame of {length} bytes, where 1 to {cap} may come"
             raise ProtocolViolated(peer=self._owner.address, reason=reason)
-        await self._available(FRAME_HEADER + length, None)
-        if len(self._buffer) < FRAME_HEADER + length:
-            raise self._cut_short()
-        self._take(FRAME_HEADER)
-        return self._take(length)
+        return length
 
     async def _available(self, count: int, deadline: float | None) -> None:
         """Return once `count` bytes are buffered, or the stream ended; raise what ended it otherwise."""
@@ -136,8 +160,10 @@ class Stream:
             self._reading = None
             self._wanted = 0
 
-    def _take(self, count: int) -> bytes:
-        data = bytes(self._buffer[:count])
+    def _take(self, count: int, after: int = 0) -> bytes:
+        """Return `count` bytes from the front of the buffer; `after` bytes before them are dropped."""
+        count += after
+        data = bytes(self._buffer[after:count])
         del self._buffer[:count]
         self._credit(max(0, count - self._credited))
         self._credited = max(0, self._credited - count)

@@ -64,21 +64,33 @@ class Channel(Generic[T]):
         `deadline` is in seconds, whatever is skipped meanwhile; None waits as long as the connection lives. Raises
         PeerStalled, and ProtocolViolated when the frame is not a message of this family.
         """
+        if (message := self.buffered()) is not None:
+            return message
         try:
             async with asyncio.timeout(deadline):
                 return await self._receive()
         except TimeoutError:
             raise PeerStalled(peer=self.connection.address, seconds=f"{deadline or 0:g}") from None
 
-    async def _receive(self) -> T | None:
-        while (body := await self.stream.read_frame(cap=MAX_FRAME)) is not None:
-            try:
-                message = self._incoming.decode(body)
-            except MessageMalformed as error:
-                raise violated(self.connection, str(error)) from error
-            if message is not None:
+    def buffered(self) -> T | None:
+        """Return the next message if it is here already, as most are in a transfer. Raises ProtocolViolated."""
+        while (body := self.stream.buffered_frame(cap=MAX_FRAME)) is not None:
+            if (message := self._decoded(body)) is not None:
                 return message
         return None
+
+    async def _receive(self) -> T | None:
+        while (body := await self.stream.read_frame(cap=MAX_FRAME)) is not None:
+            if (message := self._decoded(body)) is not None:
+                return message
+        return None
+
+    def _decoded(self, body: bytes) -> T | None:
+        """Return the message in a frame, None for one that may be skipped."""
+        try:
+            return self._incoming.decode(body)
+        except MessageMalformed as error:
+            raise violated(self.connection, str(error)) from error
 
 
 def violated(connection: Connection, reason: str) -> ProtocolViolated:

@@ -1,14 +1,12 @@
 """Puts verified files in their places, in groups (DESIGN section 8)."""
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from leafsync.engine.core.history import ActionKind, ActionRecord
 from leafsync.engine.core.index import Problem
 from leafsync.engine.core.steps import Fetch
-from leafsync.engine.disk.folder import state_mark
 from leafsync.engine.disk.staging import Commit, SmallFile, Staged, StagedFile
 from leafsync.engine.disk.trash import Trash
 from leafsync.engine.sync.progress import Progress
@@ -31,8 +29,8 @@ GROUPS_AT_ONCE = 2
 Marks = Callable[[str], int | None]
 """What stat said of the file at a path when the plan was made."""
 
-Outcome = tuple[Fetch, Exception | None, os.stat_result | None]
-"""A file, why it is not in its place, and what stat says of it there."""
+Outcome = tuple[Fetch, Exception | None, int | None]
+"""A file, why it is not in its place, and its state mark there."""
 
 
 @dataclass(slots=True)
@@ -141,18 +139,19 @@ class Committer:
         except Exception as error:  # raised where the pass waits for it
             self._failure = self._failure or error
             return
-        for fetch, reason, stat in outcomes:
+        for fetch, reason, mark in outcomes:
             self._progress.finish(fetch.path, "" if reason is None else str(reason))
             if reason is None:
-                self.done.append(self._record(fetch, stat))
+                self.done.append(self._record(fetch, mark))
+                if mark is not None:
+                    self._share.placed[mark] = fetch.entry.hash
             elif isinstance(reason, DiskFull):
                 self._failure = self._failure or reason
             else:
                 self.problems.append(Problem(fetch.path, str(reason)))
 
-    def _record(self, fetch: Fetch, stat: os.stat_result | None) -> ActionRecord:
+    def _record(self, fetch: Fetch, mark: int | None) -> ActionRecord:
         kind = ActionKind.CREATED if fetch.local is None else ActionKind.REPLACED
-        mark = state_mark(stat) if stat is not None else None
         return ActionRecord(kind, fetch.path, kept=self._trash.kept.get(fetch.path, ""), mark=mark)
 
     def _write(self, group: _Group) -> list[Outcome]:
@@ -172,7 +171,7 @@ class Committer:
                 fetches.append(fetch)
                 commits.append(self._item(fetch, staged))
         committed = staging.commit(commits, self._trash)
-        outcomes += [(fetch, done.error, done.stat) for fetch, done in zip(fetches, committed, strict=True)]
+        outcomes += [(fetch, done.error, done.mark) for fetch, done in zip(fetches, committed, strict=True)]
         return outcomes
 
     def _item(self, fetch: Fetch, staged: Staged | StagedFile) -> Commit:

@@ -5,7 +5,7 @@ they are the same now does the base move on. So a crash, an edit or a refusal in
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -156,11 +156,12 @@ class Passes:
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
         await self._base.load_held()
-        sides = await self._look(None, progress, fresh=self._first)
+        sides = await self._compare(self._share.scan(fresh=self._first))
         self._first = False
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
             try:
+                sides = await self._listed(None, sides, progress)
                 summary = await self._change(sides, progress)
             except BaseException:
                 progress.close("the pass was interrupted")
@@ -181,15 +182,18 @@ class Passes:
 
     # Looking
 
-    async def _look(self, before: Sides | None, progress: Progress, *, fresh: bool) -> Sides:
-        """Scan this side while the other does, and list what differs and is not known from `before` or the base."""
+    async def _compare(self, scan_here: Coroutine[None, None, Scan]) -> Sides:
+        """Scan this side while the other does; nothing is listed yet."""
         async with task_group() as tasks:
             asking = tasks.create_task(self._client.digest(self._options.file))
-            scanning = tasks.create_task(self._share.scan(fresh=fresh))
+            scanning = tasks.create_task(scan_here)
         remote, scan = asking.result(), scanning.result()
-        local = scan.index.only(self._options.file)
-        if remote.digest == local.digest:
-            return Sides(scan, local, remote, {}, ())
+        return Sides(scan, scan.index.only(self._options.file), remote, {}, ())
+
+    async def _listed(self, before: Sides | None, sides: Sides, progress: Progress) -> Sides:
+        """List what differs and is not known from `before` or the base."""
+        if sides.equal:
+            return sides
         self._on_state(PassState.COMPARING, progress)
         base = await self._base.load()
 
@@ -198,8 +202,12 @@ class Passes:
             return base.listing(path, digest) if listed is None and base is not None else listed
 
         check = ListingCheck()
-        listings = await self._client.listings(local, remote, known, check)
-        return Sides(scan, local, remote, listings, tuple(check.problems))
+        listings = await self._client.listings(sides.local, sides.remote, known, check)
+        return replace(sides, listings=listings, problems=tuple(check.problems))
+
+    async def _look(self, before: Sides, progress: Progress) -> Sides:
+        """Look at both sides again, here where this pass has changed something."""
+        return await self._listed(before, await self._compare(self._share.look_again()), progress)
 
     # Changing
 
@@ -216,10 +224,10 @@ class Passes:
         progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
         application, outcome = await self._carry_out(plan, sides, progress, now)
         before = sides
-        sides = await self._look(sides, progress, fresh=False)
+        sides = await self._look(sides, progress)
         if outcome.unnamed:
             outcome = await self._try_again(base, sides, outcome, progress, now)
-            sides = await self._look(sides, progress, fresh=False)
+            sides = await self._look(sides, progress)
         _settle(progress, plan, outcome)
         await self._agree(before, sides, outcome.plan)
         left = (sides.local.digest, sides.remote.digest)
@@ -285,7 +293,7 @@ class Passes:
             async with share.changing:
                 await application.carry_out(plan.local)
             if not plan.remote.empty:  # what the other side takes from here must be what is here now
-                local = (await share.scan(fresh=False)).index.only(options.file)
+                local = (await share.look_again()).index.only(options.file)
         return application, Outcome(plan, await self._change_there(plan, sides, local, progress))
 
     async def _change_there(self, plan: Plan, sides: Sides, local: Index, progress: Progress) -> list[Refusal]:

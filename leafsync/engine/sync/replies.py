@@ -54,6 +54,8 @@ class Replies:
                 await self._open(reply, deadline)
 
     async def _received(self, deadline: float) -> DataReply:
+        if (reply := self._channel.buffered()) is not None:
+            return reply
         reply = await patiently(self._connection, lambda: self._channel.receive(deadline=deadline))
         if reply is None:
             raise self._violated("it ended a stream before its answer was complete")
@@ -101,12 +103,13 @@ class Replies:
         if self._bundle:
             return bytes(self._taken(length))
         if not self._throttle.active:
-            return await self._exactly(length, deadline)
-        data = bytearray()
-        while len(data) < length:
-            data += await self._exactly(min(SLICE, length - len(data)), deadline)
+            data = self._stream.buffered(length)
+            return data if data is not None else await self._exactly(length, deadline)
+        slowly = bytearray()
+        while len(slowly) < length:
+            slowly += await self._exactly(min(SLICE, length - len(slowly)), deadline)
             await self._throttle.wait()
-        return data
+        return slowly
 
     async def _exactly(self, length: int, deadline: float) -> bytes:
         return await patiently(self._connection, lambda: self._stream.read_exactly(length, deadline=deadline))

@@ -99,6 +99,9 @@ class Share:
         self.folder = folder
         self.store = store
         self.workers = workers
+        self.placed: dict[int, bytes] = {}
+        """State mark -> root of files that were put in their places since the last scan, and are what was verified. The
+        next scan believes it. They are too young for the scans after it to do so: these hash them again."""
         self._staging: Staging | None = None
         self._preparing = threading.Lock()
         self.latest: Scan | None = None
@@ -198,18 +201,36 @@ class Share:
     async def scan(self, *, fresh: bool = True) -> Scan:
         """Return what is in the folder.
 
-        A `fresh` scan began after this call, so it shows every change made before it; calls that wait for a running
-        scan share the one after it. Otherwise only what the watcher reported is looked at, if there is a watcher.
+        A `fresh` scan shows every change made before this call: the watcher says where to look, when nothing can have
+        escaped it, else everything is looked at; calls that wait for such a scan share the one after it. Otherwise
+        only what the watcher reported so far is looked at, if there is a watcher.
         """
         asked = time.monotonic()
         async with self._scanning:
             latest = self.latest
+            if fresh and latest is not None:
+                fresh = not await self._caught_up()
             everywhere = fresh or self._must_look_everywhere(asked)
             if latest is None or (everywhere and self._full_scan < asked):
                 await self._scan_everything(latest)
             elif self._dirty:
                 await self._scan_dirty(latest)
             return cast("Scan", self.latest)
+
+    async def look_again(self) -> Scan:
+        """Return what is in the folder since this process changed it: what it was in the last scan, but where `changed`
+        or the watcher says otherwise. What others changed since then may be missing, as if it had come after this.
+        """
+        async with self._scanning:
+            if self.latest is None or self._all_dirty:
+                await self._scan_everything(self.latest)
+            elif self._dirty:
+                await self._scan_dirty(self.latest)
+            return cast("Scan", self.latest)
+
+    async def _caught_up(self) -> bool:
+        """Have the watcher report all that has changed by now; False when it cannot."""
+        return self._watcher is not None and await self.workers.run(self._watcher.catch_up)
 
     def _must_look_everywhere(self, now: float) -> bool:
         return self._watcher is None or self._all_dirty or now - self._full_scan > FULL_SCAN_INTERVAL
@@ -243,6 +264,11 @@ class Share:
             await asyncio.gather(task, return_exceptions=True)
             raise
 
+    def _taken(self) -> dict[int, bytes]:
+        """Return what was placed since the last scan."""
+        placed, self.placed = self.placed, {}
+        return placed
+
     def _scan(self, previous: Scan | None, cancelled: threading.Event) -> Scan:
         if time.monotonic() - self._pruned > PRUNE_INTERVAL:
             self._prune()
@@ -251,6 +277,7 @@ class Share:
             self.store,
             self.workers.hasher,
             previous=previous.index if previous else None,
+            placed=self._taken(),
             now_ns=time.time_ns(),
             cancelled=cancelled,
         )
@@ -262,6 +289,7 @@ class Share:
             self.workers.hasher,
             previous=previous,
             directories=directories,
+            placed=self._taken(),
             now_ns=time.time_ns(),
             cancelled=cancelled,
         )

@@ -1,0 +1,81 @@
+"""The process: no garbage is looked for while code is loaded, and none at the end, but as long as a job runs."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leafsync import cli, tui
+from leafsync.__main__ import main
+from tests.cli.conftest import Run
+from tests.cli.fake_engine import Script
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+    gc.enable()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_runs_without_collections(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    seen: list[tuple[bool, int]] = []
+
+    def command() -> int:
+        seen.append((gc.isenabled(), gc.get_freeze_count()))
+        return code
+
+    monkeypatch.setattr(cli, "main", command)
+    assert main() == code
+    assert seen == [(False, 0)]
+    assert gc.get_freeze_count() > 0
+
+
+def test_what_is_left_is_frozen_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "main", fail)
+    with pytest.raises(MemoryError):
+        main()
+    assert gc.get_freeze_count() > 0
+
+
+def test_the_process_is_the_command_line(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "leafsync", "paths"],
+        env={"LEAFSYNC_HOME": str(home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert str(home) in done.stdout
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_job_runs_with_collections(run: Run, tmp_path: Path, before: bool) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    async def work() -> None:
+        for _turn in range(10):  # of the loop: the run goes on beside it
+            await asyncio.sleep(0)
+        seen.append((gc.isenabled(), gc.get_freeze_count() > 0))
+
+    if not before:
+        gc.disable()
+    assert run("connect", "nas", str(tmp_path), script=Script(work)).code == 0
+    assert seen == [(True, not before)]
+
+
+def test_the_app_runs_with_collections() -> None:
+    gc.disable()
+    tui._spare_the_collector()
+    assert gc.isenabled()
