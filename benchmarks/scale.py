@@ -102,10 +102,12 @@ class Scale:
         time.sleep(RACY)
         self._scans(there)
         floor = self._floor()
-        rest = self._passes(there, here)
+        rest, later = self._passes(there, here)
         self.kept += [
             Kept("`serve` at rest", (rest.there - floor.there) / self._entries),
             Kept("`connect` at rest", (rest.here - floor.here) / self._entries),
+            Kept("`serve` after some saves", (later.there - floor.there) / self._entries),
+            Kept("`connect` after some saves", (later.here - floor.here) / self._entries),
             Kept("records of `serve`", self._records(self._server)),
             Kept("records of `connect`", self._records(self._client)),
         ]
@@ -136,7 +138,8 @@ class Scale:
         with connected(self._client, address, folder) as running:
             return Rest(resident_bytes(pid), resident_bytes(running.pid))
 
-    def _passes(self, there: Path, here: Path) -> Rest:
+    def _passes(self, there: Path, here: Path) -> tuple[Rest, Rest]:
+        """Return what both sides have before and after the saves."""
         with self._server.serving(there, host=self._link.there.address) as serving:
             pid, address = serving["pid"], self._address(serving["port"])
             empty = self._place / "empty here"
@@ -155,8 +158,8 @@ class Scale:
                     save(one, other, number) for number in range(SAVES) for one, other in ((here, there), (there, here))
                 ]
                 self._row("save a file while `connect` runs, median", f"{statistics.median(times):.2f}", *["-"] * 5)
-                self.kept.append(Kept("`connect` after these saves", resident_bytes(running.pid) / self._entries))
-        return rest
+                later = Rest(resident_bytes(pid), resident_bytes(running.pid))
+        return rest, later
 
     def _pass(self, what: str, pid: int, address: str, folder: Path, *options: str) -> None:
         command = self._client.command("connect", address, folder, "--once", "--quiet", *options)
