@@ -15,7 +15,8 @@ REFERENCE = "rsync over ssh"
 PAGE = Path(__file__).with_name("RESULTS.md")
 TITLE = "# Results"
 INTRODUCTION = (
-    "Written by `make bench` and `make bench-wan`, each its own section; `benchmarks/` says how it is measured."
+    "Written by `make bench`, `make bench-wan`, `make bench-scale` and `make bench-clients`, each its own section; "
+    "`benchmarks/` says how it is measured."
 )
 
 ENOUGH_RUNS = 3

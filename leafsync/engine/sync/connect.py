@@ -36,6 +36,9 @@ from leafsync.engine.sync.sender import Offer, Sender
 from leafsync.engine.sync.tasks import task_group
 from leafsync.errors import FolderUnready, StreamReset, StreamStopped, VersionMismatch
 
+Known = Callable[[str, bytes], Sequence[Entry] | None]
+"""(directory, digest) -> its listing with that digest, None when it has to be asked for."""
+
 HELLO_DEADLINE = 10.0
 """Seconds for the answer to HELLO, which needs no work on the other side."""
 
@@ -119,21 +122,21 @@ class Client:
         return reply
 
     async def listings(
-        self, local: Index, remote: Digest, known: Mapping[str, tuple[bytes, Sequence[Entry]]], check: ListingCheck
+        self, local: Index, remote: Digest, known: Known, check: ListingCheck
     ) -> dict[str, Sequence[Entry]]:
         """Return the listing of every directory that differs from the local one.
 
-        All directories of one level are asked for in one round trip (DESIGN section 4). `known` has the digest and
-        listing of directories as they were agreed on: what still has that digest need not be asked for.
+        All directories of one level are asked for in one round trip (DESIGN section 4), but those that are `known`.
         """
         listings: dict[str, Sequence[Entry]] = {}
         level = {"": remote.digest}
         while level:
-            unknown = {path: digest for path, digest in level.items() if known.get(path, (b"",))[0] != digest}
-            received = await self._level(unknown, check) if unknown else {}
+            found = {path: known(path, digest) for path, digest in level.items()}
+            unknown = {path: level[path] for path, entries in found.items() if entries is None}
+            listed = await self._level(unknown, check) if unknown else {}
             below: dict[str, bytes] = {}
-            for path in level:
-                listings[path] = received[path] if path in received else known[path][1]
+            for path, entries in found.items():
+                listings[path] = listed[path] if entries is None else entries
                 below |= _differing(local, path, listings[path])
             level = below
         return listings
@@ -143,33 +146,36 @@ class Client:
         self.round_trips += 1
         async with task_group() as tasks:
             tasks.create_task(self._ask(list(directories)))
-            reading = tasks.create_task(self._read(len(directories)))
-        listed = {}
-        for (path, digest), entries in zip(directories.items(), reading.result(), strict=True):
-            try:
-                listed[path] = check.directory(path, entries, digest)
-            except ListingMalformed as error:
-                raise violated(self._connection, str(error)) from error
-        return listed
+            reading = tasks.create_task(self._read(directories, check))
+        return reading.result()
 
     async def _ask(self, paths: Sequence[str]) -> None:
         for batch, _last in paged(paths, _path_cost, MAX_ITEMS):
             await self._control.send(ListRequest(batch))
 
-    async def _read(self, directories: int) -> list[list[Entry]]:
-        received: list[list[Entry]] = []
-        for _directory in range(directories):
-            entries: list[Entry] = []
-            last = False
-            while not last:
-                page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
-                if not isinstance(page, Listing) or not (page.last or page.entries):
-                    raise violated(self._connection, "it did not answer LIST")
-                self._count(page.entries)
-                entries += page.entries
-                last = page.last
-            received.append(entries)
-        return received
+    async def _read(self, directories: Mapping[str, bytes], check: ListingCheck) -> dict[str, list[Entry]]:
+        listed: dict[str, list[Entry]] = {}
+        for path, digest in directories.items():
+            entries = await self._listing()
+            try:
+                listed[path] = check.directory(path, entries, digest)
+            except ListingMalformed as error:
+                raise violated(self._connection, str(error)) from error
+            await asyncio.sleep(0)  # what has come already keeps nobody from the loop
+        return listed
+
+    async def _listing(self) -> list[Entry]:
+        """Read all pages of one directory."""
+        entries: list[Entry] = []
+        last = False
+        while not last:
+            page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
+            if not isinstance(page, Listing) or not (page.last or page.entries):
+                raise violated(self._connection, "it did not answer LIST")
+            self._count(page.entries)
+            entries += page.entries
+            last = page.last
+        return entries
 
     def _count(self, entries: Sequence[Entry]) -> None:
         """Bound what a server can make this device hold, before a listing is complete and can be checked."""
