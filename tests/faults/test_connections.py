@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -65,6 +66,7 @@ CASES = (
         "two devices have one key",
         "both are served, as safely as any two devices; when they come from different hosts at the same time, the user "
         "of the serving device is told once. To each other they cannot connect",
+        where="everywhere (two hosts: tested on Linux)",
     ),
     Case(67, "a neighbour pretends to be a device of ours", "nothing is announced and nobody looked for"),
     Case(
@@ -368,6 +370,7 @@ def watch_closely(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "limits_for", lambda _rate: Limits(keepalive=0.05))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="this machine has one loopback address")
 async def test_case_66_one_key_from_two_hosts_is_told_and_both_are_served(
     pair: Pair, twins: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
