@@ -50,6 +50,17 @@ class Sides:
         """Whether nothing differs."""
         return self.local.digest == self.remote.digest
 
+    def same(self, path: str) -> bool:
+        """Whether both sides have the same entry at `path`, or none. Of the folder itself, "", that is never said."""
+        at = path
+        while at:
+            above, _, name = at.rpartition("/")
+            if above in self.listings:
+                here, there = self.local.entry(at), find(self.listings[above], name)
+                return here is there if here is None or there is None else here.same(there)
+            at = above
+        return bool(path) and self.equal
+
     @property
     def look(self) -> Look:
         """The entries of both."""
@@ -233,7 +244,7 @@ class Passes:
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
         self.unsettled, self._left = not sides.equal and left != self._left, left
-        return _summary(outcome, application)
+        return _summary(outcome, application, sides)
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         plan = self._reconciled(base, sides, now, allow_deletes=self._options.allow_deletes)
@@ -366,10 +377,17 @@ def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
     )
 
 
-def _summary(outcome: Outcome, application: Application) -> PassSummary:
-    """Say what was done: here by the record of it, on the other side by what it did not refuse."""
+def _summary(outcome: Outcome, application: Application, sides: Sides) -> PassSummary:
+    """Say what was done: here by the record of it, on the other side by what it did not refuse.
+
+    What could not be done, but is so on both `sides` now, is no problem: a pass of the other device, or the other
+    person, has done it (fault case 64).
+    """
     there, ignored = outcome.done_there, outcome.ignored
-    failed = [(refusal.path, refusal.reason) for refusal in outcome.refusals if refusal.path not in ignored]
+    failed = [
+        *((problem.path, problem.reason) for problem in application.problems),
+        *((refusal.path, refusal.reason) for refusal in outcome.refusals if refusal.path not in ignored),
+    ]
     remarks = _remarks(outcome.plan)
     return replace(
         remarks,
@@ -385,8 +403,7 @@ def _summary(outcome: Outcome, application: Application) -> PassSummary:
         remote_changes=len(there.directories) + len(there.touches),
         problems=(
             *remarks.problems,
-            *((problem.path, problem.reason) for problem in application.problems),
-            *failed,
+            *((path, reason) for path, reason in failed if not sides.same(path)),
         ),
     )
 
