@@ -1,7 +1,7 @@
 """The connecting side of one connection: what it asks the serving device, and what it makes of the answers."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index, Kind
@@ -42,8 +42,12 @@ HELLO_DEADLINE = 10.0
 PATH_BYTES = 3
 """Bytes of a path in a LIST beside its text."""
 
+MAX_HINTS = 16
+"""Hints between two digests, where one says it all: each gives an answer that is owed another deadline."""
+
 MAX_LISTED_TEXT = 256 << 20
-"""Characters of names and targets that a server may list in one pass (fault case 42)."""
+"""Characters of paths and targets that a server may list in one pass, as many as of the changes that go the other way.
+Whole paths count: they are what this device holds, and short names far down have long ones (fault case 42)."""
 
 
 class Client:
@@ -61,7 +65,7 @@ class Client:
         self._connection = connection
         self._device_name = device_name
         self._throttle = Throttle(rate_mbps, lambda: connection.bytes_sent)
-        self._listed_entries = self._listed_text = 0
+        self._listed_entries = self._listed_text = self._hints = 0
         self._control: Channel[ControlReply]
 
     async def greet(self) -> None:
@@ -88,17 +92,23 @@ class Client:
         self.features = frozenset(FEATURES).intersection(welcome.features)
 
     async def _reply(self, deadline: float | None) -> ControlReply | None:
-        """Return the next answer; hints may come before it."""
+        """Return the next answer; a hint may come before it."""
         while isinstance(reply := await self._control.receive(deadline=deadline), Hint):
-            self.hinted = True
+            self._hint()
         return reply
+
+    def _hint(self) -> None:
+        self.hinted = True
+        self._hints += 1
+        if self._hints > MAX_HINTS:
+            raise violated(self._connection, f"it hinted more than {MAX_HINTS} times at the same change")
 
     async def wait_for_hint(self) -> None:
         """Return when the other side's folder has changed. May be cancelled; nothing else may be asked meanwhile."""
         while not self.hinted:
             if not isinstance(await self._control.receive(), Hint):
                 raise violated(self._connection, "it answered what was not asked")
-            self.hinted = True
+            self._hint()
 
     # Comparing
 
@@ -116,6 +126,7 @@ class Client:
         if not isinstance(reply, Digest):
             raise violated(self._connection, "it did not answer DIGEST")
         self.hinted = False  # a hint that came before the digest is in it
+        self._hints = 0
         return reply
 
     async def listings(
@@ -143,7 +154,7 @@ class Client:
         self.round_trips += 1
         async with task_group() as tasks:
             tasks.create_task(self._ask(list(directories)))
-            reading = tasks.create_task(self._read(len(directories)))
+            reading = tasks.create_task(self._read(directories))
         listed = {}
         for (path, digest), entries in zip(directories.items(), reading.result(), strict=True):
             try:
@@ -156,25 +167,25 @@ class Client:
         for batch, _last in paged(paths, _path_cost, MAX_ITEMS):
             await self._control.send(ListRequest(batch))
 
-    async def _read(self, directories: int) -> list[list[Entry]]:
+    async def _read(self, directories: Iterable[str]) -> list[list[Entry]]:
         received: list[list[Entry]] = []
-        for _directory in range(directories):
+        for path in directories:
             entries: list[Entry] = []
             last = False
             while not last:
                 page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
                 if not isinstance(page, Listing) or not (page.last or page.entries):
                     raise violated(self._connection, "it did not answer LIST")
-                self._count(page.entries)
+                self._count(path, page.entries)
                 entries += page.entries
                 last = page.last
             received.append(entries)
         return received
 
-    def _count(self, entries: Sequence[Entry]) -> None:
+    def _count(self, path: str, entries: Sequence[Entry]) -> None:
         """Bound what a server can make this device hold, before a listing is complete and can be checked."""
         self._listed_entries += len(entries)
-        self._listed_text += sum(len(entry.name) + len(entry.target) for entry in entries)
+        self._listed_text += sum(len(path) + len(entry.name) + len(entry.target) for entry in entries)
         if self._listed_entries > MAX_ENTRIES or self._listed_text > MAX_LISTED_TEXT:
             raise violated(self._connection, "it lists more than a folder may hold")
 
@@ -188,9 +199,11 @@ class Client:
         self.round_trips += 1
         async with task_group() as tasks:
             accepting = tasks.create_task(self._accept(offer, progress))
+            asked = 0
             for changes, last in pages(to_changes(steps)):
+                asked += len(changes)
                 await self._control.send(ChangeRequest(changes, last))
-            refusals = await self._refusals()
+            refusals = await self._refusals(asked)
             accepting.cancel()  # nothing more is owed, whatever streams are left open
         return refusals
 
@@ -201,8 +214,10 @@ class Client:
                 sender = Sender(self._connection, stream, self._throttle, progress, self.features)
                 tasks.create_task(_serve(sender, offer))
 
-    async def _refusals(self) -> list[Refusal]:
-        """Read what was not done; the other side owes it once it has all content, which may take its time."""
+    async def _refusals(self, asked: int) -> list[Refusal]:
+        """Read what was not done of `asked` changes; the other side owes it once it has all content, which may take its
+        time.
+        """
         refusals: list[Refusal] = []
         last = False
         while not last:
@@ -211,7 +226,7 @@ class Client:
                 raise violated(self._connection, "it did not answer CHANGE")
             refusals += page.refusals
             last = page.last
-            if len(refusals) > 2 * MAX_ENTRIES:
+            if len(refusals) > asked + 1:  # one of everything may be among them
                 raise violated(self._connection, "it refuses more than was asked for")
         return refusals
 
