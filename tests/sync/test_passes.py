@@ -24,7 +24,6 @@ from leafsync.engine.core.messages import (
     Listing,
     Message,
     Refusal,
-    RefusalKind,
     control_replies,
 )
 from leafsync.engine.core.reconcile import Mode
@@ -533,22 +532,6 @@ async def test_answers_to_changes(
     client.write("mine", "x", mtime=OLD)
     with pytest.raises(error):
         await pull_from(client, server, mode=Mode.BOTH)
-
-
-async def test_refusals_without_end(client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "MAX_ENTRIES", 50)
-    server = await hostile({})
-    refusal = Refusal("mine", RefusalKind.FAILED, "no")
-
-    async def endless(talk: Talk, _request: Message) -> None:
-        while True:
-            await talk.say(Changed([refusal] * 10, False))
-
-    server.change = endless
-    client.write("mine", "x", mtime=OLD)
-    async with asyncio.timeout(2):
-        with pytest.raises(ProtocolViolated):
-            await pull_from(client, server, mode=Mode.BOTH)
 
 
 async def test_streams_that_the_server_leaves_open(client: Device, hostile: MakeHostile) -> None:

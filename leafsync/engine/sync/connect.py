@@ -45,8 +45,12 @@ HELLO_DEADLINE = 10.0
 PATH_BYTES = 3
 """Bytes of a path in a LIST beside its text."""
 
+MAX_HINTS = 16
+"""Hints between two digests, where one says it all: each gives an answer that is owed another deadline."""
+
 MAX_LISTED_TEXT = 256 << 20
-"""Characters of names and targets that a server may list in one pass (fault case 42)."""
+"""Characters of paths and targets that a server may list in one pass, as many as of the changes that go the other way.
+Whole paths count: they are what this device holds, and short names far down have long ones (fault case 42)."""
 
 
 class Client:
@@ -64,7 +68,7 @@ class Client:
         self._connection = connection
         self._device_name = device_name
         self._throttle = Throttle(rate_mbps, lambda: connection.bytes_sent)
-        self._listed_entries = self._listed_text = 0
+        self._listed_entries = self._listed_text = self._hints = 0
         self._control: Channel[ControlReply]
 
     async def greet(self) -> None:
@@ -91,17 +95,23 @@ class Client:
         self.features = frozenset(FEATURES).intersection(welcome.features)
 
     async def _reply(self, deadline: float | None) -> ControlReply | None:
-        """Return the next answer; hints may come before it."""
+        """Return the next answer; a hint may come before it."""
         while isinstance(reply := await self._control.receive(deadline=deadline), Hint):
-            self.hinted = True
+            self._hint()
         return reply
+
+    def _hint(self) -> None:
+        self.hinted = True
+        self._hints += 1
+        if self._hints > MAX_HINTS:
+            raise violated(self._connection, f"it hinted more than {MAX_HINTS} times at the same change")
 
     async def wait_for_hint(self) -> None:
         """Return when the other side's folder has changed. May be cancelled; nothing else may be asked meanwhile."""
         while not self.hinted:
             if not isinstance(await self._control.receive(), Hint):
                 raise violated(self._connection, "it answered what was not asked")
-            self.hinted = True
+            self._hint()
 
     # Comparing
 
@@ -119,6 +129,7 @@ class Client:
         if not isinstance(reply, Digest):
             raise violated(self._connection, "it did not answer DIGEST")
         self.hinted = False  # a hint that came before the digest is in it
+        self._hints = 0
         return reply
 
     async def listings(
@@ -156,7 +167,7 @@ class Client:
     async def _read(self, directories: Mapping[str, bytes], check: ListingCheck) -> dict[str, list[Entry]]:
         listed: dict[str, list[Entry]] = {}
         for path, digest in directories.items():
-            entries = await self._listing()
+            entries = await self._listing(path)
             try:
                 listed[path] = check.directory(path, entries, digest)
             except ListingMalformed as error:
@@ -164,23 +175,23 @@ class Client:
             await asyncio.sleep(0)  # what has come already keeps nobody from the loop
         return listed
 
-    async def _listing(self) -> list[Entry]:
-        """Read all pages of one directory."""
+    async def _listing(self, path: str) -> list[Entry]:
+        """Read all pages of the directory at `path`."""
         entries: list[Entry] = []
         last = False
         while not last:
             page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
             if not isinstance(page, Listing) or not (page.last or page.entries):
                 raise violated(self._connection, "it did not answer LIST")
-            self._count(page.entries)
+            self._count(path, page.entries)
             entries += page.entries
             last = page.last
         return entries
 
-    def _count(self, entries: Sequence[Entry]) -> None:
+    def _count(self, path: str, entries: Sequence[Entry]) -> None:
         """Bound what a server can make this device hold, before a listing is complete and can be checked."""
         self._listed_entries += len(entries)
-        self._listed_text += sum(len(entry.name) + len(entry.target) for entry in entries)
+        self._listed_text += sum(len(path) + len(entry.name) + len(entry.target) for entry in entries)
         if self._listed_entries > MAX_ENTRIES or self._listed_text > MAX_LISTED_TEXT:
             raise violated(self._connection, "it lists more than a folder may hold")
 
@@ -194,9 +205,11 @@ class Client:
         self.round_trips += 1
         async with task_group() as tasks:
             accepting = tasks.create_task(self._accept(offer, progress))
+            asked = 0
             for changes, last in pages(to_changes(steps)):
+                asked += len(changes)
                 await self._control.send(ChangeRequest(changes, last))
-            refusals = await self._refusals()
+            refusals = await self._refusals(asked)
             accepting.cancel()  # nothing more is owed, whatever streams are left open
         return refusals
 
@@ -207,8 +220,10 @@ class Client:
                 sender = Sender(self._connection, stream, self._throttle, progress, self.features)
                 tasks.create_task(_serve(sender, offer))
 
-    async def _refusals(self) -> list[Refusal]:
-        """Read what was not done; the other side owes it once it has all content, which may take its time."""
+    async def _refusals(self, asked: int) -> list[Refusal]:
+        """Read what was not done of `asked` changes; the other side owes it once it has all content, which may take its
+        time.
+        """
         refusals: list[Refusal] = []
         last = False
         while not last:
@@ -217,7 +232,7 @@ class Client:
                 raise violated(self._connection, "it did not answer CHANGE")
             refusals += page.refusals
             last = page.last
-            if len(refusals) > 2 * MAX_ENTRIES:
+            if len(refusals) > asked + 1:  # one of everything may be among them
                 raise violated(self._connection, "it refuses more than was asked for")
         return refusals
 

@@ -118,11 +118,13 @@ class Delta:
         return cls(fetch, share, old, wanted, scale)
 
     async def close(self) -> None:
-        """Let go of the old version."""
+        """Let go of the old version, also when cancelled."""
         self._old.stop()
-        if self._cutting is not None:
-            await asyncio.gather(self._cutting, return_exceptions=True)
-        await self._share.workers.run(self._old.close)
+        try:
+            if self._cutting is not None:
+                await asyncio.gather(self._cutting, return_exceptions=True)
+        finally:
+            await self._share.workers.run(self._old.close)
 
     def next(self) -> tuple[Cut | FetchParts, int] | None:
         """Return what to ask for next, and about how many bytes the answer has; None when all was asked for."""
