@@ -77,7 +77,8 @@ def commit_group(folder: Folder, store: Store, items: Sequence[Commit], trash: T
     try:
         with folder.handles():
             group.dress()
-            group.sync()
+        group.sync()
+        with folder.handles():  # anew: during the flush a directory may have gone elsewhere, and its descriptor along
             group.place()
             group.sync_directories()
             group.look()
