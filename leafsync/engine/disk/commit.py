@@ -215,8 +215,7 @@ def replace(folder: Folder, source: str, path: str, local: Entry | None, expecte
     before = folder.stat(path)
     if before is None or not matches(folder, path, before, local, expected):
         raise EntryChanged(path=path)
-    trash.keep(path)
-    put(folder, source, path, before)
+    put(folder, source, path, before, parent(trash.keep(path)))
 
 
 def close(staged: StagedFile | Staged) -> None:
