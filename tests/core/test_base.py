@@ -2,7 +2,7 @@
 
 import pytest
 
-from leafsync.engine.core.base import advance
+from leafsync.engine.core.base import advance, agreed
 from leafsync.engine.core.index import NANOSECONDS, Entry, Index, Kind
 from leafsync.engine.core.names import join, parent
 
@@ -91,3 +91,10 @@ def test_a_missing_listing_is_an_error() -> None:
 def test_the_local_time_is_kept_where_both_agree_on_the_second() -> None:
     local, remote = (Entry("a", Kind.FILE, 1, 5 * NANOSECONDS + part, False, b"a" * 32) for part in (1, 2))
     assert advance(None, Index({"": [local]}), {"": [remote]}) == {"": [local]}
+
+
+def test_what_is_withheld_is_not_agreed_on() -> None:
+    """The base stands for the other side's listings too: it has not what is withheld here."""
+    local = index({"a": "1", "b": "?", "d": {"c": "?", "e": "2"}})
+    assert nested(Index(agreed(local))) == {"a": "1", "d": {"e": "2"}}
+    assert Index(agreed(local)).digest == local.digest

@@ -683,3 +683,18 @@ async def test_an_edit_during_the_scan_for_a_digest_is_hinted(
     monkeypatch.setattr(share_module, "scan", late)
     talk = await listener.shown()
     assert await hinted(talk)
+
+
+async def test_what_was_withheld_travels_in_the_first_pass_in_which_it_is_not(pair: Pair) -> None:
+    """Both sides were the same while one withheld it: the base must not say that the other one has it."""
+    pair.server.write("d/a", "x", mtime=OLD)
+    server = await pair.server.serve()
+    pair.client.write("d/a", "x", mtime=OLD)
+    os.mkfifo(pair.client.folder / "d/b")
+    await pair.client.sync(server)
+    (pair.client.folder / "d/b").unlink()
+    pair.client.write("d/b", "a file now", mtime=OLD)
+    summary = await pair.client.sync(server)
+    assert summary.sent == ("d/b",)
+    assert not summary.notes
+    assert pair.server.read("d/b") == b"a file now"

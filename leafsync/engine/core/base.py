@@ -18,6 +18,18 @@ def advance(base: Index | None, local: Index, remote: Mapping[str, Sequence[Entr
     return listings
 
 
+def agreed(local: Index) -> dict[str, Sequence[Entry]]:
+    """Return the listings of the base when both sides are the same: what this side has, but for what it withholds.
+
+    The base stands for what the other side has as well, and what is withheld here is not there.
+    """
+    return {path: _taking_part(entries) for path, entries in local.directories.items()}
+
+
+def _taking_part(entries: Sequence[Entry]) -> Sequence[Entry]:
+    return [entry for entry in entries if entry.kind is not Kind.WITHHELD]
+
+
 class _Advance:
     def __init__(
         self,
@@ -70,7 +82,7 @@ class _Advance:
 
     def _whole(self, path: str) -> None:
         """Take over the local directory."""
-        entries = [entry for entry in self._local.children(path) if entry.kind is not Kind.WITHHELD]
+        entries = _taking_part(self._local.children(path))
         self._listings[path] = entries
         for entry in entries:
             if entry.kind is Kind.DIRECTORY:

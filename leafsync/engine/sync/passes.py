@@ -15,7 +15,7 @@ from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
 from leafsync.engine.core.names import join
 from leafsync.engine.core.options import ConnectOptions
-from leafsync.engine.core.reconcile import Mode, advance, conflict_name, reconcile
+from leafsync.engine.core.reconcile import Mode, advance, agreed, conflict_name, reconcile
 from leafsync.engine.core.status import Direction, PassState, PassSummary, Totals
 from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Move, Plan, Steps
 from leafsync.engine.core.transfers import TransferLog
@@ -304,11 +304,11 @@ class Passes:
     async def _agree(self, base: Index | None, sides: Sides) -> None:
         """Remember where both sides are the same now."""
         self.seen = sides.local.digest
+        run = self._share.workers.run
         if sides.equal:
             if base is None or base.digest != sides.local.digest:
-                await self._base.put(sides.local.directories)
+                await self._base.put(await run(agreed, sides.local))
         else:
-            run = self._share.workers.run
             await self._base.put(await run(advance, base, sides.local, sides.listings))
 
 
