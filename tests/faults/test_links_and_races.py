@@ -49,7 +49,7 @@ CASES = (
     Case(
         28, "a file becomes a directory meanwhile, or a directory a file", "stays as it is; the next pass looks again"
     ),
-    Case(29, "something is left in a directory that is to go", "the directory stays, with a problem"),
+    Case(29, "something is left in a directory that is to go", "it stays, as a problem unless the plan knew of it"),
 )
 
 # 21, 22: links in the place of what is written
