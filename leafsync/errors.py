@@ -16,7 +16,7 @@
     ├── IntegrityFailed                7  what arrived is not what it claims to be
     │   └── ProtocolViolated, RootMismatch, SentMismatch, VersionMismatch
     └── DiskFailed                     1  this device's disk refused
-        └── DiskFull, EntryChanged, EntryRefused, EntryNewer, EntryNotKept
+        └── DiskFull, EntryChanged (DirectoryNotEmpty), EntryRefused, EntryNewer, EntryNotKept
 
 A docstring names its fields in braces; they are the keyword arguments of the constructor. Values are escaped when
 they are put in, so a hostile name can never reach a terminal raw.
@@ -264,6 +264,11 @@ class DiskFull(DiskFailed):
 
 class EntryChanged(DiskFailed):
     """{path} was changed here meanwhile, so it was not replaced. The next pass looks at it again."""
+
+
+class DirectoryNotEmpty(EntryChanged):
+    """{path} was to be removed, but something is in it that came meanwhile or is not synced, so it was left as it
+    is."""
 
 
 class EntryRefused(DiskFailed):

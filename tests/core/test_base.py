@@ -2,7 +2,7 @@
 
 import pytest
 
-from leafsync.engine.core.base import Look, advance, brought, with_leaves
+from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
 from leafsync.engine.core.index import NANOSECONDS, Entry, Index, Kind
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.steps import Fetch, Link, Move, Plan, Steps, Touch
@@ -186,3 +186,15 @@ def test_with_leaves(base: Nested | None, leaves: dict[str, str], expected: Nest
     found = with_leaves(None if base is None else index(base), entries)
     assert nested(found) == expected
     assert found.digest == index(expected).digest
+
+
+def test_what_is_withheld_is_not_agreed_on() -> None:
+    """The base stands for the other side's listings too: it has not what is withheld here."""
+    local = index({"a": "1", "b": "?", "d": {"c": "?", "e": "2"}})
+    assert nested(agreed(local)) == {"a": "1", "d": {"e": "2"}}
+    assert agreed(local).digest == local.digest
+
+
+def test_nothing_is_made_anew_where_nothing_is_withheld() -> None:
+    local = index({"a": "1", "d": {"e": "2"}})
+    assert agreed(local) is local

@@ -732,3 +732,18 @@ async def test_an_edit_on_the_side_that_had_just_taken_one_is_a_conflict(
     ((path, copy),) = summary.conflicts
     assert (path, one.read("a"), one.read(copy)) == ("a", b"another edit", b"the edit that came")
     assert same(pair)
+
+
+async def test_what_was_withheld_travels_in_the_first_pass_in_which_it_is_not(pair: Pair) -> None:
+    """Both sides were the same while one withheld it: the base must not say that the other one has it."""
+    pair.server.write("d/a", "x", mtime=OLD)
+    server = await pair.server.serve()
+    pair.client.write("d/a", "x", mtime=OLD)
+    os.mkfifo(pair.client.folder / "d/b")
+    await pair.client.sync(server)
+    (pair.client.folder / "d/b").unlink()
+    pair.client.write("d/b", "a file now", mtime=OLD)
+    summary = await pair.client.sync(server)
+    assert summary.sent == ("d/b",)
+    assert not summary.notes
+    assert pair.server.read("d/b") == b"a file now"

@@ -86,6 +86,21 @@ def advance(base: Index | None, local: Index, remote: Mapping[str, Sequence[Entr
     return listings
 
 
+def agreed(local: Index) -> Index:
+    """Return the base when both sides are the same: what this side has, but for what it withholds.
+
+    The base stands for what the other side has as well, and what is withheld here is not there.
+    """
+    withheld = [path for path, entries in local.directories.items() if len(_taking_part(entries)) < len(entries)]
+    if not withheld:
+        return local
+    return local.replaced({**local.directories, **{path: _taking_part(local.children(path)) for path in withheld}})
+
+
+def _taking_part(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.kind is not Kind.WITHHELD]
+
+
 class _Advance:
     def __init__(
         self,
@@ -138,7 +153,7 @@ class _Advance:
 
     def _whole(self, path: str) -> None:
         """Take over the local directory."""
-        entries = [entry for entry in self._local.children(path) if entry.kind is not Kind.WITHHELD]
+        entries = _taking_part(self._local.children(path))
         self._listings[path] = entries
         for entry in entries:
             if entry.kind is Kind.DIRECTORY:

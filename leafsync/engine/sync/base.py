@@ -4,7 +4,7 @@ the deletes that wait for a confirmation.
 
 from collections.abc import Mapping, Sequence
 
-from leafsync.engine.core.base import Look, advance, brought, with_leaves
+from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.names import join
 from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan
@@ -58,9 +58,9 @@ class Base:
         before = self._load() if self._only else None
         known = before.digest if before is not None else self._share.store.base_digest(*self._key)
         if known != index.digest:
-            self._put(index)
+            self._put(agreed(index))
         elif not self._only:
-            self._latest = index
+            self._latest = agreed(index)
 
     async def advance(self, before: Look, after: Look, plan: Plan) -> None:
         """Remember where both sides are the same after a pass that carried out `plan`, see `core.base.advance`, and

@@ -1,6 +1,7 @@
 """Answers FETCH: the side that has the content. One sender for each data stream."""
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections import deque
@@ -79,6 +80,17 @@ class Unavailable(Exception):
         self.reason = reason
 
 
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say of a file that cannot be opened why it is Unavailable."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Unavailable(AbortReason.GONE) from error
+    except (OSError, LeafSyncError) as error:
+        raise Unavailable(AbortReason.UNREADABLE) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What a connection may fetch: the files of the index it was shown, and nothing else."""
@@ -98,12 +110,8 @@ class Offer:
             raise Unavailable(AbortReason.GONE)
         if (entry.hash, entry.size) != (item.root, item.size):
             raise Unavailable(AbortReason.CHANGED)
-        try:
+        with _unavailable():
             descriptor = self.share.folder.open_file(item.path)
-        except FileNotFoundError as error:
-            raise Unavailable(AbortReason.GONE) from error
-        except (OSError, LeafSyncError) as error:
-            raise Unavailable(AbortReason.UNREADABLE) from error
         return Source(descriptor, item, mark)
 
 
@@ -152,10 +160,11 @@ class Source:
         return b"".join(chunk[offset - start : offset - start + length] for offset, length in parts)
 
     def leaves(self, share: Share) -> bytes:
-        """Return the file's leaves (blocking), from the records or by hashing it again."""
+        """Return the file's leaves (blocking), from the records or by hashing it again. Raises Unavailable."""
         known = share.store.leaves(self._mark)
         if known is None or len(known) != chunk_count(self._item.size) * HASH_SIZE:
-            hashed = share.workers.hasher.hash_file(share.folder, self._item.path)
+            with _unavailable():
+                hashed = share.workers.hasher.hash_file(share.folder, self._item.path)
             known = hashed.leaves if hashed.root == self._item.root else None
         if known is None or file_root(self._item.size, known) != self._item.root:
             raise Unavailable(AbortReason.CHANGED)
