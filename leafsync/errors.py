@@ -197,7 +197,7 @@ class PeerUnknown(TrustRefused):
 
 class PeerChanged(TrustRefused):
     """WARNING: {address} was {name} with the fingerprint {expected}, and now shows {fingerprint}. Someone may be
-    listening in. If that device really has a new key, run: leafsync trust replace {name} {fingerprint}"""
+    listening in. If that device really has a new key, run: leafsync trust replace {device} {fingerprint}"""
 
 
 class FingerprintMismatch(TrustRefused):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 from leafsync.app import LeafSyncApp
 from leafsync.bridge import Ask, Bridge, Event, PassFinished, Snapshot
@@ -36,6 +37,9 @@ LOG_FILES = 3
 
 FULL_COLLECTIONS = 100
 """Collections of the middle generation before a full one is thought of; Python's own is 10."""
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+"""As `sys.exc_info` has it."""
 
 Begin = Callable[[Bridge], Awaitable[int]]
 """Begins the job that the command line named, and returns its id."""
@@ -148,10 +152,13 @@ def _spare_the_collector() -> None:
 
 
 class _Escaping(logging.Formatter):
-    """A log line can be looked at with anything: what came from outside is escaped."""
+    """A log line can be looked at with anything: what came from outside is escaped, and begins no line of its own."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(printable, super().format(record).splitlines()))
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: ExcInfo) -> str:
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).splitlines())
 
 
 @contextlib.contextmanager

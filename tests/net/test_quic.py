@@ -142,7 +142,7 @@ async def test_a_server_with_a_stolen_certificate_is_refused_by_the_client(
 async def test_the_client_raises_its_own_refusal_and_shows_no_certificate(
     make_pair: MakePair, identities: Identities, retry: bool
 ) -> None:
-    error = PeerChanged(address="there", name="box", expected="e", fingerprint="f")
+    error = PeerChanged(address="there", name="box", device="box", expected="e", fingerprint="f")
 
     def refuse(fingerprint: str) -> None:
         raise error

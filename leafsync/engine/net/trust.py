@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import stat
 import tomllib
 import unicodedata
@@ -30,6 +31,7 @@ from leafsync.errors import (
     TrustMalformed,
     UsageError,
 )
+from leafsync.text import printable
 
 SCHEMA_VERSION = 1
 """The layout of trust.toml. A file with another number is from another LeafSync, and is not guessed at."""
@@ -68,6 +70,14 @@ class Device:
     first_seen: str
     last_seen: str
     confirmed: str
+
+    @property
+    def operand(self) -> str:
+        """What a command that people copy into a shell calls the device, which may have named itself: its name, quoted,
+        or its fingerprint where the name would be taken for an option or is not shown as it is typed (fault case 18).
+        """
+        typable = printable(self.name) == self.name and not self.name.startswith("-")
+        return shlex.quote(self.name) if typable else self.fingerprint
 
 
 def check_device_name(name: str) -> str:
