@@ -1,4 +1,4 @@
-"""Whole reads, and room for one chunk in each thread: nobody allocates a MiB for each chunk that is read and forgotten."""
+"""Whole reads, and room for one chunk in each thread: nobody allocates a MiB for each that is read and forgotten."""
 
 import os
 import threading
