@@ -11,6 +11,7 @@ import pytest
 from leafsync.engine.core.events import Reconnecting
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.disk.folder import Folder
+from leafsync.engine.disk.staging import RESERVE
 from leafsync.engine.disk.store import Store
 from leafsync.engine.sync import committer
 from leafsync.errors import (
@@ -168,12 +169,16 @@ async def test_case_69_chunks_that_fitted_are_not_fetched_again(
 async def test_case_69_what_cannot_fit_is_not_begun(
     client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Folder, "free_space", lambda _folder: (64 << 20) + len(BIG) - 1)
+    """The sentence says why, where the disk is not full yet."""
+    monkeypatch.setattr(Folder, "free_space", lambda _folder: RESERVE + len(BIG) - 1)
     server = await hostile({"big": BIG})
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFull, match=f"the last {RESERVE >> 20} MiB of a disk are left alone"):
         await pull_from(client, server)
     assert not server.indexes(), "not one chunk was asked for"
     assert not staged(client)
+    monkeypatch.setattr(Folder, "free_space", lambda _folder: RESERVE + len(BIG))
+    await pull_from(client, server)
+    assert client.read("big") == BIG
 
 
 async def test_case_69_groups_that_were_committed_stay(
