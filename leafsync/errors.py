@@ -258,8 +258,8 @@ class DiskFailed(LeafSyncError):
 
 
 class DiskFull(DiskFailed):
-    """There is no space left for {path}. Old files are untouched, what was received is kept; free some space and run
-    again."""
+    """There is no space left for {path}; the last 64 MiB of a disk are left alone. Old files are untouched, what was
+    received is kept; free some space and run again."""
 
 
 class EntryChanged(DiskFailed):

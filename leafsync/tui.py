@@ -51,7 +51,7 @@ def run_app(paths: Paths, config: Config, *, first: str = "serve", begin: Begin 
     `first` is the screen to begin with. `begin` begins a job before that: what it raises is raised here, before the
     terminal is touched. Raises IdentityUnusable or TrustMalformed.
     """
-    with _logging_to_file(paths.logs / "leafsync.log"), Instance(paths.runs) as instance:
+    with logging_to_file(paths.logs / "leafsync.log"), Instance(paths.runs) as instance:
         return asyncio.run(_AppRun(paths, config, instance).main(first, begin))
 
 
@@ -162,7 +162,7 @@ class _Escaping(logging.Formatter):
 
 
 @contextlib.contextmanager
-def _logging_to_file(path: Path) -> Iterator[None]:
+def logging_to_file(path: Path) -> Iterator[None]:
     """Send the log to a file: anything on stderr would be painted over the screen."""
     root, quic = logging.getLogger(), logging.getLogger("quic")
     before, levels = list(root.handlers), (root.level, quic.level)

@@ -389,10 +389,13 @@ class Folder(Closing):
         return _only_regular(fd, path)
 
     def write_at(self, fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
-        """Write all of `data` at `offset`."""
+        """Write all of `data` at `offset`. A disk that takes nothing is an error: it would be tried for ever."""
         written = os.pwrite(fd, data, offset)
         while written < len(data):
-            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+            more = os.pwrite(fd, memoryview(data)[written:], offset + written)
+            if not more:
+                raise OSError(errno.EIO, "nothing more was written")
+            written += more
 
     def clone(self, source_fd: int, source: int, length: int, fd: int, offset: int) -> bool:
         """Take `length` bytes of another file without copying them; False where the filesystem cannot."""

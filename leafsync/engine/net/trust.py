@@ -331,20 +331,27 @@ class TrustStore:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return (), None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise self._malformed("it is not a regular file")
-            if status.st_uid not in (os.geteuid(), 0):
-                raise self._malformed(f"it belongs to another user (uid {status.st_uid})")
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise self._malformed(f"other users can write it (run: chmod 600 {self._path})")
-            if status.st_size > MAX_TRUST_FILE:
-                raise self._malformed("it is too large")
-            try:
-                return _stamp(status), file.read(MAX_TRUST_FILE).decode()
-            except UnicodeDecodeError as error:
-                raise self._malformed("it is not UTF-8") from error
+            self._check_file(status)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_TRUST_FILE)
+        finally:
+            os.close(descriptor)
+        try:
+            return _stamp(status), content.decode()
+        except UnicodeDecodeError as error:
+            raise self._malformed("it is not UTF-8") from error
+
+    def _check_file(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise self._malformed("it is not a regular file")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise self._malformed(f"it belongs to another user (uid {status.st_uid})")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise self._malformed(f"other users can write it (run: chmod 600 {self._path})")
+        if status.st_size > MAX_TRUST_FILE:
+            raise self._malformed("it is too large")
 
     def _parse(self, text: str) -> dict[Fingerprint, Device]:
         try:

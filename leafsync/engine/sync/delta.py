@@ -27,7 +27,7 @@ from leafsync.engine.core.pieces import (
     stretches,
 )
 from leafsync.engine.core.steps import Fetch
-from leafsync.engine.disk.buffers import chunk_buffer
+from leafsync.engine.disk.buffers import chunk_buffer, fill
 from leafsync.engine.disk.pieces import cut
 from leafsync.engine.disk.staging import StagedFile
 from leafsync.engine.sync.share import Share
@@ -65,7 +65,7 @@ class OldVersion:
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` (blocking). Raises OSError, or EOFError beyond the end."""
-        if os.preadv(self._descriptor, [buffer], offset) != len(buffer):
+        if fill(self._descriptor, buffer, offset) != len(buffer):
             raise EOFError
 
     def stop(self) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from leafsync.engine.core.index import Index, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE, chunk_count, chunk_length, file_root
@@ -38,6 +39,7 @@ from leafsync.engine.core.messages import (
     frame,
 )
 from leafsync.engine.core.pieces import PiecesMalformed, encode_pieces, parts_by_chunk, stretches
+from leafsync.engine.disk.buffers import fill, read_bytes
 from leafsync.engine.disk.folder import state_mark
 from leafsync.engine.disk.pieces import cut
 from leafsync.engine.net.connection import Connection
@@ -47,6 +49,8 @@ from leafsync.engine.sync.packing import pack
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.errors import LeafSyncError
+
+T = TypeVar("T")
 
 BATCH_FILES = 64
 """Small files read in one call of a worker thread: fewer, larger calls cost the transport less (DESIGN section 12)."""
@@ -129,30 +133,29 @@ class Source:
     def read(self, index: int) -> bytes:
         """Return chunk `index` (blocking). Raises Unavailable when the file has changed or cannot be read."""
         length = chunk_length(self._item.size, index)
-        with self._lock:
-            if self._closed:
-                raise Unavailable(AbortReason.GONE)
-            try:
-                data = os.pread(self._descriptor, length, index * CHUNK_SIZE)
-                mark = state_mark(os.fstat(self._descriptor))
-            except OSError as error:
-                raise Unavailable(AbortReason.UNREADABLE) from error
-        if mark != self._mark or len(data) != length:
+        data = self._proven(lambda: read_bytes(self._descriptor, length, index * CHUNK_SIZE))
+        if len(data) != length:
             raise Unavailable(AbortReason.CHANGED)
         return data
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` with what is at `offset` (blocking). Raises as `read`."""
+        if self._proven(lambda: fill(self._descriptor, buffer, offset)) != len(buffer):
+            raise Unavailable(AbortReason.CHANGED)
+
+    def _proven(self, read: Callable[[], T]) -> T:
+        """Return what `read` reads, if the file still is the one that was hashed."""
         with self._lock:
             if self._closed:
                 raise Unavailable(AbortReason.GONE)
             try:
-                count = os.preadv(self._descriptor, [buffer], offset)
+                data = read()
                 mark = state_mark(os.fstat(self._descriptor))
             except OSError as error:
                 raise Unavailable(AbortReason.UNREADABLE) from error
-        if mark != self._mark or count != len(buffer):
+        if mark != self._mark:
             raise Unavailable(AbortReason.CHANGED)
+        return data
 
     def read_parts(self, index: int, parts: Sequence[Part]) -> bytes:
         """Return these parts of chunk `index`, one behind the other (blocking). Raises as `read`."""
