@@ -308,7 +308,7 @@ def logged(directory: Path, evil: str) -> str:
             quic.error("Connection close received (reason %s)", evil)
         diagnostics.flush()
     path = directory / "client-home/log/leafsync.log"
-    with tui._logging_to_file(path):
+    with tui.logging_to_file(path):
         _log_it(evil)
         quic.error("Connection close received (reason %s)", evil)
     return stream.getvalue() + path.read_text(encoding="utf-8")
