@@ -161,6 +161,22 @@ def test_what_did_not_differ_before_was_the_same_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize(
+    "after",
+    [
+        ({"d": {"a": "1"}}, {}),
+        ({"d": {"e": {"a": "1"}}}, {"d": {}}),
+        ({"d": {"e": {"a": "1"}}}, {"d": "a file"}),
+    ],
+)
+def test_what_is_below_a_directory_that_is_not_there_is_not_there(after: tuple[Nested, Nested]) -> None:
+    """The other side lists no directory that it does not have: nothing of it is as the local one."""
+    before = look(after[0], {})
+    assert brought(Plan(remote=fetches("d/a", "d/e/a")), before, look(*after)) == {}
+    assert look(*after).there("d/a") is None
+    assert look(*after).there("d/e/a") is None
+
+
+@pytest.mark.parametrize(
     ("base", "leaves", "expected"),
     [
         (None, {}, {}),

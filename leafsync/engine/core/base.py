@@ -19,8 +19,17 @@ class Look(NamedTuple):
 
     def there(self, path: str) -> Entry | None:
         """Return what the other side had at `path`."""
-        directory, _, name = path.rpartition("/")
-        return find(self.remote.get(directory, self.local.children(directory)), name)
+        at = ""
+        *above, name = path.split("/")
+        for each in above:
+            entry = find(self._listing(at), each)
+            if entry is None or entry.kind is not Kind.DIRECTORY:
+                return None  # what is not there has no listing either, as if it did not differ
+            at = join(at, each)
+        return find(self._listing(at), name)
+
+    def _listing(self, directory: str) -> Sequence[Entry]:
+        return self.remote.get(directory, self.local.children(directory))
 
 
 def brought(plan: Plan, before: Look, after: Look) -> dict[str, Entry]:
