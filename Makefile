@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long lint check screenshots bench bench-wan lock clean
+.PHONY: help demo test test-long lint check screenshots bench bench-wan bench-scale bench-clients lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,8 +40,15 @@ screenshots: $(STAMP)  ## make the pictures in screenshots/ anew, from the real 
 bench: $(STAMP)  ## LeafSync beside rsync, Syncthing and Unison (as root: over an emulated 1 Gbit/s link); BENCH="--scale 0.1 --runs 1" is quick
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
-bench-wan: $(STAMP)  ## LeafSync beside rsync over long, lossy and dark links (as root)
+bench-wan: $(STAMP)  ## LeafSync beside rsync over long, lossy and dark links, and beside other flows (as root)
 	$(BIN)/python -m benchmarks.wan $(BENCH)
+	$(BIN)/python -m benchmarks.fairness $(BENCH)
+
+bench-scale: $(STAMP)  ## 100,000 and 1,000,000 files: scans, index exchange, memory and records for each (about 20 minutes)
+	$(BIN)/python -m benchmarks.scale $(BENCH)
+
+bench-clients: $(STAMP)  ## 1, 4 and 16 devices that pull from one at once: rate, fairness, memory
+	$(BIN)/python -m benchmarks.clients $(BENCH)
 
 lock:  ## resolve the dependencies again and write requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --group dev --no-header pyproject.toml -o requirements.lock

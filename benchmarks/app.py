@@ -34,6 +34,9 @@ KEYS = (b"\x1b[B", b"\x1b[A")
 PAUSE = 0.1
 """Seconds between two keys: faster than people press them one by one."""
 
+UNANSWERED = 2.0
+"""Seconds after which a key counts as pressed for nothing: the list has no row to move to yet."""
+
 DEADLINE = 900.0
 """Seconds for a transfer."""
 
@@ -188,16 +191,17 @@ def with_app(client: Device, address: str, here: Path) -> tuple[float, list[floa
         while time.monotonic() < end:
             pressed = time.monotonic()
             shown.send(KEYS[number % 2])
-            number += 1
-            while time.monotonic() - pressed < PAUSE or len(answered) < number:
-                data = shown.read(0.005)
+            waiting = True
+            while waiting or time.monotonic() - pressed < PAUSE:
+                shown.read(0.005)
                 if finished := FINISHED.search(shown.seen):
                     return float(finished[1]), answered
-                if ANSWERED.search(data):
+                told = ANSWERED.findall(shown.seen)
+                if waiting and told and int(told[-1]) > number:
                     answered.append(time.monotonic() - pressed)
-                elif time.monotonic() - pressed > 2:  # the list had no row to move to yet
-                    number = len(answered)
-                    break
+                    number, waiting = int(told[-1]), False
+                elif waiting and time.monotonic() - pressed > UNANSWERED:
+                    waiting = False
     raise TimeoutError("the transfer did not end")
 
 

@@ -51,9 +51,14 @@ def ends_cleanly() -> Iterator[None]:
 
 def publish(options: argparse.Namespace, heading: str, body: str) -> None:
     """Print a section, and write it unless the run was too quick to be worth keeping."""
-    print(f"## {heading}\n\n{body}")
     complete = options.scale == 1 and options.runs >= ENOUGH_RUNS and not options.tools
-    path = options.results or (PAGE if complete else None)
+    keep_section(heading, body, options.results, complete=complete)
+
+
+def keep_section(heading: str, body: str, results: Path | None, *, complete: bool) -> None:
+    """Print a section, and write it to `results`, or to the page of results when the run was `complete`."""
+    print(f"## {heading}\n\n{body}")
+    path = results or (PAGE if complete else None)
     if path:
         write_section(path, heading, body)
         print(f"\nwritten to {path}", file=sys.stderr)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.devices import Device, summary_of
 
@@ -69,9 +69,17 @@ def measure(place: Path, saves: int, files: int) -> None:
         print_move(f"{files} files moved here", summary, time.perf_counter() - started)
 
 
+class Connected(NamedTuple):
+    """A running `connect`."""
+
+    pid: int
+    events: list[dict[str, Any]]
+    """Those since its first pass, as they come."""
+
+
 @contextmanager
-def connected(client: Device, address: str, folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """Keep `folder` in sync meanwhile; begins after the first pass, and yields the events since as they come."""
+def connected(client: Device, address: str, folder: Path) -> Iterator[Connected]:
+    """Keep `folder` in sync meanwhile; begins after the first pass."""
     command = client.command("connect", address, folder, "--json", "--no-tui")
     with subprocess.Popen(command, env=client.environment, stdout=subprocess.PIPE, text=True) as process:
         lines = process.stdout or iter(())
@@ -79,7 +87,7 @@ def connected(client: Device, address: str, folder: Path) -> Iterator[list[dict[
         try:
             next(line for line in lines if json.loads(line)["type"] == "summary")
             threading.Thread(target=lambda: events.extend(map(json.loads, lines)), daemon=True).start()
-            yield events
+            yield Connected(process.pid, events)
         finally:
             process.terminate()
             process.wait(DEADLINE)

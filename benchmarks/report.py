@@ -15,7 +15,8 @@ REFERENCE = "rsync over ssh"
 PAGE = Path(__file__).with_name("RESULTS.md")
 TITLE = "# Results"
 INTRODUCTION = (
-    "Written by `make bench` and `make bench-wan`, each its own section; `benchmarks/` says how it is measured."
+    "Written by `make bench`, `make bench-wan`, `make bench-scale` and `make bench-clients`, each its own section; "
+    "`benchmarks/` says how it is measured."
 )
 
 ENOUGH_RUNS = 3
@@ -91,6 +92,16 @@ def _nothing(reason: str) -> list[str]:
 def megabytes(size: float) -> str:
     """Return bytes as megabytes with three digits that say something, whatever the size."""
     return f"{size / 1e6:.0f}" if size >= 100e6 else f"{size / 1e6:.3g}"
+
+
+def throughput_table(results: Results, labels: Sequence[str], size: int) -> str:
+    """Return megabytes a second of each tool along `labels`, for a piece of work that moves `size` bytes."""
+    tools = dict.fromkeys(tool for label, tool in (*results.figures, *results.failures) if label in labels)
+    rows = []
+    for label in labels:
+        runs = [results.figures.get((label, tool)) for tool in tools]
+        rows.append([label, *(f"{size / medians(one).seconds / 1e6:.2f}" if one else "-" for one in runs)])
+    return table(("MB/s", *tools), rows) if tools else ""
 
 
 def latency_table(latencies: Sequence[Latency]) -> str:

@@ -65,8 +65,8 @@ def latencies(link: Link, place: Path, scale: float) -> list[Latency]:
 
 def _running(peer: LeafSync, pair: Pair, files: int) -> list[Latency]:
     peer.client.run("connect", peer.address, pair.copy, "--once", "--quiet")
-    with connected(peer.client, peer.address, pair.copy) as events:
-        passes = _passes(events)
+    with connected(peer.client, peer.address, pair.copy) as running:
+        passes = _passes(running.events)
         there = [save(pair.copy, pair.source, number) for number in range(SAVES)]
         here = [save(pair.source, pair.copy, number) for number in range(SAVES, 2 * SAVES)]
     return [

@@ -8,26 +8,34 @@ import sys
 from leafsync import tui
 from leafsync.bridge import Event, PassFinished
 from leafsync.cli import main
+from leafsync.screens import transfers
 from leafsync.terminal import PatientDriver
 from leafsync.widgets.transfer_list import TransferList
+
+
+class TellingList(TransferList):
+    """Counts the keys that moved its cursor. Rows that come and go above move it too, and answer no key."""
+
+    moved = 0
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor, and count that."""
+        before = self.model.cursor_index
+        super().action_move(by)
+        TellingList.moved += self.model.cursor_index != before
 
 
 class TellingDriver(PatientDriver):
     """Tells of frames in a way that a terminal ignores."""
 
-    shown = 0
     told = 0
 
     def write(self, data: str) -> None:
-        """Write, and tell when the cursor is elsewhere than in the frame before."""
+        """Write, and tell with the first frame that is drawn after a key which key that was."""
         super().write(data)
-        app = self._app
-        lists = app.screen.query(TransferList) if app.screen_stack else None
-        cursor = lists.first().model.cursor_index if lists else self.shown
-        if cursor != self.shown:
-            self.shown = cursor
-            TellingDriver.told += 1
-            super().write(f"\x1b]777;{TellingDriver.told}\x07")
+        if self.told != TellingList.moved and not self._in_frame:
+            self.told = TellingList.moved
+            super().write(f"\x1b]777;{self.told}\x07")
 
 
 class TellingRun(tui._AppRun):
@@ -41,4 +49,5 @@ class TellingRun(tui._AppRun):
 
 if __name__ == "__main__":
     vars(tui).update(PatientDriver=TellingDriver, _AppRun=TellingRun)
+    vars(transfers).update(TransferList=TellingList)
     sys.exit(main())

@@ -27,6 +27,34 @@ def copy_standard_library(target: Path, packages: tuple[str, ...] = ()) -> int:
     return sum(len(files) for _directory, _directories, files in os.walk(target))
 
 
+TINY_A_DIRECTORY = 100
+"""Tiny files in one directory."""
+
+TINY_TIME = 1_600_000_000
+"""When the first of the tiny files was written, in seconds since 1970; each further one 0.37 s later."""
+
+
+def write_tiny(folder: Path, entries: int) -> int:
+    """Fill `folder` with files of a few bytes, no two alike, so that there are about as many entries as said.
+
+    They are three directories deep, with names as long as those of documents. Returns the number of files.
+    """
+    files = entries * TINY_A_DIRECTORY // (TINY_A_DIRECTORY + 1)
+    directory = ""
+    for number in range(files):
+        group, position = divmod(number, TINY_A_DIRECTORY)
+        if not position:
+            directory = f"{folder}/area {group // 1000:02}/project {group // 30:03}/part {group:05}"
+            Path(directory).mkdir(parents=True)
+        path = f"{directory}/document {number:07}.txt"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        os.write(fd, b"%d\n" % number)
+        os.close(fd)
+        written = TINY_TIME * 1_000_000_000 + number * 370_000_001
+        os.utime(path, ns=(written, written))
+    return files
+
+
 OWN_NAMES = {".leafsync_tmp", ".leafsync_trash", ".stfolder"}
 """What the tools keep in a folder for themselves."""
 

@@ -17,7 +17,7 @@ from benchmarks.namespaces import NamespacesRefusedError
 from benchmarks.peers import Pair, Peer
 from benchmarks.peers.leafsync import LeafSync
 from benchmarks.peers.rsync_ssh import RsyncSsh
-from benchmarks.report import machine, work_table
+from benchmarks.report import machine, throughput_table, work_table
 from benchmarks.rounds import Results, interleaved, present
 from benchmarks.trees import MIB, write_random
 from benchmarks.work import Step, Work
@@ -37,7 +37,10 @@ LINKS = {
     "10 Mbit/s, 200 ms": Shape(rate_mbit=10, delay=0.1, queue=0.2),
     "100 Mbit/s, 40 ms, dark 2 s of every 10 s": Shape(dark_every=10, dark_for=2, dark_first=1),
 }
-"""Milliseconds are of a round trip. The first dark period begins while every tool is in the middle of its work."""
+"""Milliseconds are of a round trip. The first four are the curve of the throughput over loss. The first dark period
+begins while every tool is in the middle of its work."""
+
+CURVE = tuple(LINKS)[:4]
 
 HEADING = "Long links"
 REFERENCE = "rsync over ssh, TCP cubic"
@@ -97,6 +100,8 @@ def main() -> int:
             f"{machine(versions)}.",
             f"One random file of {size // MIB} MiB over a delay line between two network namespaces. {RULES}",
             work_table(results, skipped, REFERENCE),
+            "Content a second by loss, connecting and comparing included:",
+            throughput_table(results, CURVE, size),
         ]
         publish(options, HEADING, "\n\n".join(parts))
     return 0

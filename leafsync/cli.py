@@ -3,7 +3,9 @@
 Start-up time is a feature: only `serve` and `connect` load asyncio and the transport.
 """
 
+import contextlib
 import os
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +22,7 @@ from leafsync.run import EngineFactory, Session, make_engine
 def main(argv: Sequence[str] | None = None, *, make_engine: EngineFactory = make_engine) -> int:
     """Run `leafsync` with these arguments (the process's own by default) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _leave_no_core()
     diagnostics, output = Diagnostics(sys.stderr, os.environ), Output(sys.stdout)
     session = Session(arguments, find_paths(os.environ), output, diagnostics, make_engine, _interactive())
     try:
@@ -60,6 +63,17 @@ def _command(session: Session) -> int:
     with logging_to(session.diagnostics):
         code: int = arguments.run(arguments, session)
     return code
+
+
+def _leave_no_core() -> None:
+    """Have no core dumped by this process, which may hold the private key.
+
+    The soft limit alone: who has to debug a crash can raise it again from outside (prlimit), and debuggers and
+    profilers attach as ever, which they could not if the process were not "dumpable".
+    """
+    with contextlib.suppress(OSError, ValueError):
+        _soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
 def _interactive() -> bool:

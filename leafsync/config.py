@@ -1,6 +1,7 @@
 """The optional `config.toml`: defaults a user sets once. Read strictly, never written."""
 
 import os
+import stat
 import tomllib
 import unicodedata
 from collections.abc import Mapping
@@ -43,7 +44,8 @@ def load_config(path: Path, host_name: str | None = None) -> Config:
     """Read `path`; a file that is not there means the defaults. `host_name` names the device unless the file does.
 
     Raises:
-        ConfigMalformed: it cannot be read, is not TOML, or has an unknown key or a bad value. The file is left alone.
+        ConfigMalformed: it cannot be read, is not TOML, has an unknown key or a bad value, or somebody else could have
+            written it. The file is left alone.
     """
     document = _read(path)
     readers = {
@@ -79,6 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
         # Non-blocking, so that a FIFO in its place cannot hold the start.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
+            _check_file(path, os.fstat(descriptor))
             content = os.read(descriptor, MAX_CONFIG + 1)
         finally:
             os.close(descriptor)
@@ -97,6 +100,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigMalformed(path=path, reason=f"it is not UTF-8 (at line {line})") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigMalformed(path=path, reason=f"it is not TOML: {error}") from error
+
+
+def _check_file(path: Path, status: os.stat_result) -> None:
+    """Raise ConfigMalformed for what is no file, or somebody else could have written: it can give any key another
+    meaning."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigMalformed(path=path, reason="it is not a regular file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise ConfigMalformed(path=path, reason=f"it belongs to another user (uid {status.st_uid})")
+    if status.st_mode & stat.S_IWOTH:
+        raise ConfigMalformed(path=path, reason=f"all users can write it (run: chmod o-w {path})")
 
 
 def _name(value: object) -> str:

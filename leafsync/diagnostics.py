@@ -86,16 +86,16 @@ class Diagnostics:
         """Say why the command failed."""
         self._pending.append(self._colour(_RED, f"leafsync: {sentence}"))
 
-    def log(self, text: str) -> None:
-        """Put a log record's lines."""
-        self._pending.append("\n".join(map(printable, text.splitlines())))
+    def log(self, *lines: str) -> None:
+        """Put a log record: a line stays one, whatever it holds, so that no name can look like another record."""
+        self._pending.append("\n".join(map(printable, lines)))
 
     def report(self, error: BaseException) -> ExitCode:
         """Say in a sentence what went wrong (with -v also where) and return the exit code."""
         error = root_cause(error)
         self.error(sentence_of(error))
         if self.verbose:
-            self.log("".join(traceback.format_exception(error)))
+            self.log(*_trace(error))
         return error.exit_code if isinstance(error, LeafSyncError) else ExitCode.FAILED
 
     def draw(self, lines: Sequence[str]) -> None:
@@ -280,6 +280,11 @@ def _typed(address: str, port: int) -> str:
 # The log
 
 
+def _trace(error: BaseException) -> list[str]:
+    """Return a traceback in lines that begin with a blank: what an error says may be of several lines."""
+    return [f"  {line}" for line in "".join(traceback.format_exception(error)).splitlines()]
+
+
 class _Handler(logging.Handler):
     def __init__(self, diagnostics: Diagnostics) -> None:
         super().__init__()
@@ -287,7 +292,8 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._diagnostics.log(self._text(record))
+            failed = record.exc_info[1] if record.exc_info and self._diagnostics.verbose else None
+            self._diagnostics.log(self._text(record), *(_trace(failed) if failed is not None else []))
         except Exception:
             self.handleError(record)
 
@@ -295,10 +301,7 @@ class _Handler(logging.Handler):
         if not self._diagnostics.verbose:
             return f"leafsync: {record.levelname.lower()}: {record.getMessage()}"
         moment = time.strftime("%H:%M:%S", time.localtime(record.created))
-        text = f"{moment} {record.levelname.lower()} {record.name}: {record.getMessage()}"
-        if record.exc_info:
-            text += "\n" + "".join(traceback.format_exception(*record.exc_info))
-        return text
+        return f"{moment} {record.levelname.lower()} {record.name}: {record.getMessage()}"
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@
     ├── IntegrityFailed                7  what arrived is not what it claims to be
     │   └── ProtocolViolated, RootMismatch, SentMismatch, VersionMismatch
     └── DiskFailed                     1  this device's disk refused
-        └── DiskFull, EntryChanged, EntryRefused, EntryNewer, EntryNotKept
+        └── DiskFull, EntryChanged (DirectoryNotEmpty), EntryRefused, EntryNewer, EntryNotKept
 
 A docstring names its fields in braces; they are the keyword arguments of the constructor. Values are escaped when
 they are put in, so a hostile name can never reach a terminal raw.
@@ -197,7 +197,7 @@ class PeerUnknown(TrustRefused):
 
 class PeerChanged(TrustRefused):
     """WARNING: {address} was {name} with the fingerprint {expected}, and now shows {fingerprint}. Someone may be
-    listening in. If that device really has a new key, run: leafsync trust replace {name} {fingerprint}"""
+    listening in. If that device really has a new key, run: leafsync trust replace {device} {fingerprint}"""
 
 
 class FingerprintMismatch(TrustRefused):
@@ -258,12 +258,17 @@ class DiskFailed(LeafSyncError):
 
 
 class DiskFull(DiskFailed):
-    """There is no space left for {path}. Old files are untouched, what was received is kept; free some space and run
-    again."""
+    """There is no space left for {path}; the last 64 MiB of a disk are left alone. Old files are untouched, what was
+    received is kept; free some space and run again."""
 
 
 class EntryChanged(DiskFailed):
     """{path} was changed here meanwhile, so it was not replaced. The next pass looks at it again."""
+
+
+class DirectoryNotEmpty(EntryChanged):
+    """{path} was to be removed, but something is in it that came meanwhile or is not synced, so it was left as it
+    is."""
 
 
 class EntryRefused(DiskFailed):

@@ -41,6 +41,20 @@ ARROWS = {PassState.TRANSFERRING: ("↓", "<"), PassState.SENDING: ("↑", ">")}
 MAX_ETA = 99 * 3600
 """Seconds beyond which the time left is not shown: it would be a guess."""
 
+LATER_WIDE = tuple(
+    range(first, last + 1)
+    for first, last in (
+        (0x2630, 0x2637),
+        (0x268A, 0x268F),
+        (0x4DC0, 0x4DFF),
+        (0x1D300, 0x1D356),
+        (0x1D360, 0x1D376),
+        (0x1F1E6, 0x1F1FF),
+    )
+)
+"""Two cells wide since Unicode 16, which terminals may know and this Python may not; and the halves of flags, which are
+as wide as a whole one where they stand alone."""
+
 UNKNOWN = "--"
 """Stands for a figure that cannot be known yet."""
 
@@ -73,7 +87,8 @@ def _cells(character: str) -> int:
         return 1  # makes the character before it wide
     if character in "\u200c\u200d" or unicodedata.category(character) in ("Mn", "Me"):
         return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    wide = unicodedata.east_asian_width(character) in "WF" or any(ord(character) in later for later in LATER_WIDE)
+    return 2 if wide else 1
 
 
 def truncate_middle(text: str, width: int, ellipsis: str = "…") -> str:
@@ -83,7 +98,7 @@ def truncate_middle(text: str, width: int, ellipsis: str = "…") -> str:
     room = width - 1
     if room < 2:
         return ellipsis[: max(0, width)]
-    head = _take(text, room // 2)
+    head = _take(text, room // 2).rstrip("\u200c\u200d")  # not to be one with the ellipsis
     tail = _take(text[::-1], room - room // 2)[::-1]
     while tail and _cells(tail[0]) == 0:
         tail = tail[1:]

@@ -23,7 +23,7 @@ from leafsync.keeper import Keeper, utc_now
 from leafsync.output import Output
 from leafsync.paths import Paths
 from leafsync.progress import ARROWS, Progress
-from leafsync.summary import Hints, command_line, summary_lines
+from leafsync.summary import Hints, command_line, operand, summary_lines
 
 if TYPE_CHECKING:
     import asyncio
@@ -180,7 +180,7 @@ def _hints(arguments: Sequence[str], folder: str) -> Hints:
     return Hints(
         allow_deletes=command_line(*kept[:end], "--once", "--allow-deletes", *kept[end:]),
         stop_first=not any(option in arguments for option in single),
-        conflicts=command_line("conflicts", folder) if folder else "",
+        conflicts=command_line("conflicts", operand(folder)) if folder else "",
     )
 
 

@@ -33,6 +33,11 @@ def command_line(*arguments: str) -> str:
     return command if command.isprintable() else printable(command)
 
 
+def operand(path: str) -> str:
+    """Return a path as a command has to be given it: one that begins with a dash would be taken for an option."""
+    return f"./{path}" if path.startswith("-") else path
+
+
 def summary_lines(summary: PassSummary, *, verbose: bool = False, hints: Hints = NO_HINTS) -> list[str]:
     """Return what a pass did, and what is left to do."""
     lines = [_headline(summary)]

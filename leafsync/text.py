@@ -14,7 +14,8 @@ MAX_SHOWN = 1000
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")
-"""Zero-width joiners shape letters of several scripts and emoji, and move nothing on the screen."""
+"""Zero-width joiners shape letters of several scripts and emoji. Elsewhere they are escaped: what is beside them may be
+drawn or measured as one with its neighbour, and then columns are not where they should be."""
 
 
 def printable(text: str) -> str:
@@ -26,13 +27,22 @@ def printable(text: str) -> str:
         text = text[:MAX_SHOWN] + "…"
     if _PLAIN.fullmatch(text):
         return text
-    return "".join(_printable_character(character) for character in text)
+    return "".join(
+        character if character in _JOINERS and _joins(text, at) else _printable_character(character)
+        for at, character in enumerate(text)
+    )
+
+
+def _joins(text: str, at: int) -> bool:
+    """Say whether the joiner at this place stands between two characters that it may shape."""
+    beside = text[at - 1 : at] + text[at + 1 : at + 2]
+    return len(beside) == 2 and all(one > "\x7f" and unicodedata.category(one)[0] in "LMS" for one in beside)
 
 
 def _printable_character(character: str) -> str:
     if character == "\\":
         return "\\\\"
-    if character in _JOINERS or unicodedata.category(character) not in _UNSAFE_CATEGORIES:
+    if unicodedata.category(character) not in _UNSAFE_CATEGORIES:
         return character
     code = ord(character)
     if code <= 0xFF:

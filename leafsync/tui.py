@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 from leafsync.app import LeafSyncApp
 from leafsync.bridge import Ask, Bridge, Event, PassFinished, Snapshot
@@ -37,6 +38,9 @@ LOG_FILES = 3
 FULL_COLLECTIONS = 100
 """Collections of the middle generation before a full one is thought of; Python's own is 10."""
 
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+"""As `sys.exc_info` has it."""
+
 Begin = Callable[[Bridge], Awaitable[int]]
 """Begins the job that the command line named, and returns its id."""
 
@@ -47,7 +51,7 @@ def run_app(paths: Paths, config: Config, *, first: str = "serve", begin: Begin 
     `first` is the screen to begin with. `begin` begins a job before that: what it raises is raised here, before the
     terminal is touched. Raises IdentityUnusable or TrustMalformed.
     """
-    with _logging_to_file(paths.logs / "leafsync.log"), Instance(paths.runs) as instance:
+    with logging_to_file(paths.logs / "leafsync.log"), Instance(paths.runs) as instance:
         return asyncio.run(_AppRun(paths, config, instance).main(first, begin))
 
 
@@ -148,14 +152,17 @@ def _spare_the_collector() -> None:
 
 
 class _Escaping(logging.Formatter):
-    """A log line can be looked at with anything: what came from outside is escaped."""
+    """A log line can be looked at with anything: what came from outside is escaped, and begins no line of its own."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(printable, super().format(record).splitlines()))
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: ExcInfo) -> str:
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).splitlines())
 
 
 @contextlib.contextmanager
-def _logging_to_file(path: Path) -> Iterator[None]:
+def logging_to_file(path: Path) -> Iterator[None]:
     """Send the log to a file: anything on stderr would be painted over the screen."""
     root, quic = logging.getLogger(), logging.getLogger("quic")
     before, levels = list(root.handlers), (root.level, quic.level)

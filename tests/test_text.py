@@ -75,3 +75,23 @@ def test_a_long_text_is_cut_and_the_cut_is_shown() -> None:
     assert printable("a" * MAX_SHOWN) == "a" * MAX_SHOWN
     assert printable("a" * (MAX_SHOWN + 1)) == "a" * MAX_SHOWN + "…"
     assert len(printable("\U000e0041" * 10**6)) == 10 * MAX_SHOWN + 1
+
+
+@pytest.mark.parametrize("joiner", ["\u200c", "\u200d"])
+def test_joiners_are_kept_where_they_join_alone(joiner: str) -> None:
+    escape = f"\\u{ord(joiner):04x}"
+    for kept in (
+        "\U0001f468" + joiner + "\U0001f469",
+        "\u0915\u094d" + joiner + "\u0937",
+        "\u0645" + joiner + "\u06cc",
+    ):
+        assert printable(kept) == kept
+    for before, after in (
+        ("", "\u0937"),
+        ("\u0937", ""),
+        ("a", "\u0937"),
+        ("\u0937", " "),
+        ("\u0937", joiner),
+        ("", ""),
+    ):
+        assert escape in printable(before + joiner + after)

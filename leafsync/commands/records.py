@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from leafsync.errors import ExitCode, UsageError
 from leafsync.run import Session
-from leafsync.summary import command_line
+from leafsync.summary import command_line, operand
 from leafsync.text import printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def conflicts(arguments: argparse.Namespace, session: Session) -> int:
         copies = records.conflicts()
     session.output.conflicts(copies)
     if copies:
-        resolve = command_line("conflicts", arguments.folder, "--resolve", copies[0].copy, "--keep")
+        resolve = command_line("conflicts", operand(arguments.folder), "--resolve", operand(copies[0].copy), "--keep")
         session.diagnostics.say(f"to resolve one: {resolve} this|other|both")
     else:
         session.diagnostics.say(f"no conflict copies in {printable(arguments.folder)}")
@@ -67,5 +67,5 @@ def _told(undone: "Undone", session: Session, folder: str) -> int:
         if error:
             session.diagnostics.warn(error)
     if any(not error for _path, error in undone.outcomes):
-        session.diagnostics.say(f"to take this back, run: {command_line('restore', folder, undone.id)}")
+        session.diagnostics.say(f"to take this back, run: {command_line('restore', operand(folder), undone.id)}")
     return ExitCode.PARTIAL if undone.partial else ExitCode.DONE

@@ -4,7 +4,6 @@ Nothing here is decided by accident: the answer is no unless somebody types what
 """
 
 import math
-import shlex
 import time
 from asyncio import Future
 from collections.abc import Callable
@@ -236,13 +235,13 @@ happens when somebody listens in. Only the other device's own screen can tell wh
         """Tell of `error`."""
         super().__init__()
         fields = {name: str(value) for name, value in error.fields.items()}
-        self._device, self._address = fields["name"], fields["address"]
+        self._device, self._address, self._typed = fields["name"], fields["address"], fields["device"]
         self._expected, self._fingerprint = fields["expected"], fields["fingerprint"]
 
     def compose(self) -> ComposeResult:
         """Lay out the notice."""
         name, address = _named(self._device), _named(self._address)
-        command = f"leafsync trust replace {printable(shlex.quote(self._device))} {printable(self._fingerprint)}"
+        command = f"leafsync trust replace {printable(self._typed)} {printable(self._fingerprint)}"
         with Window(classes="danger"):
             with Body():
                 yield Static("! The key has changed", classes="heading", markup=False)

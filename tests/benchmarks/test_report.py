@@ -5,7 +5,7 @@ import platform
 import pytest
 
 from benchmarks.measure import Figures
-from benchmarks.report import latency_table, machine, megabytes, table, with_section, work_table
+from benchmarks.report import latency_table, machine, megabytes, table, throughput_table, with_section, work_table
 from benchmarks.rounds import Results
 from benchmarks.running import Latency
 
@@ -49,6 +49,16 @@ def test_without_the_reference_there_are_no_ratios() -> None:
 def test_every_row_has_every_column() -> None:
     rows = work_table(results(), {}).splitlines()
     assert {row.count("|") for row in rows} == {10}
+
+
+def test_the_throughput_of_each_tool_follows_from_its_medians() -> None:
+    assert throughput_table(results(), ("one file", "many files"), 6_000_000).splitlines() == [
+        "| MB/s | rsync over ssh | LeafSync |",
+        "| --- | --- | ---: |",
+        "| one file | 2.00 | 4.00 |",
+        "| many files | 6.00 | - |",
+    ]
+    assert throughput_table(results(), ("nothing of that name",), 1) == ""
 
 
 def test_a_table_is_markdown() -> None:

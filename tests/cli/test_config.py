@@ -115,7 +115,7 @@ def test_a_bad_file_is_named_with_its_fault_and_kept(tmp_path: Path, content: st
 
 
 def test_a_directory_in_its_place_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigMalformed, match="directory"):
+    with pytest.raises(ConfigMalformed, match="regular file"):
         load_config(tmp_path)
 
 
@@ -136,4 +136,27 @@ def test_a_symlink_to_a_file_is_followed(tmp_path: Path) -> None:
 def test_a_fifo_in_its_place_does_not_hang(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     os.mkfifo(path)
-    assert load_config(path, "anna") == Config(name="anna")
+    with pytest.raises(ConfigMalformed, match="regular file"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("mode", [0o602, 0o666, 0o777])
+def test_a_file_that_all_may_write_is_named_with_the_remedy(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('name = "desk"')
+    path.chmod(mode)
+    with pytest.raises(ConfigMalformed, match=f"chmod o-w {path}"):
+        load_config(path)
+    path.chmod(mode & ~0o002)
+    assert load_config(path).name == "desk"
+
+
+def test_a_file_of_somebody_else_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("")
+    if os.geteuid():
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    else:
+        os.chown(path, 12345, -1)
+    with pytest.raises(ConfigMalformed, match="belongs to another user"):
+        load_config(path)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from leafsync.engine.core.base import advance
+from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
 from leafsync.engine.core.index import NANOSECONDS, Entry, Index, Kind
 from leafsync.engine.core.names import join, parent
+from leafsync.engine.core.steps import Fetch, Link, Move, Plan, Steps, Touch
 
 Nested = dict[str, "str | Nested"]
 """Name -> content of a file, "?" for something withheld, or a directory."""
@@ -91,3 +92,109 @@ def test_a_missing_listing_is_an_error() -> None:
 def test_the_local_time_is_kept_where_both_agree_on_the_second() -> None:
     local, remote = (Entry("a", Kind.FILE, 1, 5 * NANOSECONDS + part, False, b"a" * 32) for part in (1, 2))
     assert advance(None, Index({"": [local]}), {"": [remote]}) == {"": [local]}
+
+
+# What a pass brought
+
+
+def look(local: Nested, remote: Nested) -> Look:
+    """Both sides, with the listings of what differs alone."""
+    here, there = index(local), index(remote)
+    differing = {path: entries for path, entries in there.directories.items() if here.children(path) != entries}
+    return Look(here, differing | {"": there.children("")})
+
+
+def fetches(*paths: str) -> Steps:
+    return Steps(fetches=[Fetch(path, Entry(path.rpartition("/")[2], Kind.FILE)) for path in paths])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        # It came, and the giving side has edited or removed its own since; or has not.
+        (({"a": "0"}, {"a": "1"}), ({"a": "1"}, {"a": "2"}), {"a": "1"}),
+        (({"a": "0"}, {"a": "1"}), ({"a": "1"}, {}), {"a": "1"}),
+        (({"a": "0"}, {"a": "1"}), ({"a": "1"}, {"a": "1"}), {"a": "1"}),
+        # It did not come, or was edited on the taking side since.
+        (({"a": "0"}, {"a": "1"}), ({"a": "0"}, {"a": "2"}), {}),
+        (({"a": "0"}, {"a": "1"}), ({"a": "2"}, {"a": "1"}), {}),
+        (({"a": "0"}, {"a": "1"}), ({}, {"a": "1"}), {}),
+        # Only what was asked for counts, and only files and links.
+        (({"b": "0"}, {"b": "1"}), ({"b": "1"}, {"b": "2"}), {}),
+        (({"a": "?"}, {"a": "?"}), ({"a": "?"}, {"a": "?"}), {}),
+        (({}, {"a": {"x": "1"}}), ({"a": {"x": "1"}}, {"a": {"x": "1"}}), {}),
+    ],
+)
+@pytest.mark.parametrize("fetched", [True, False])
+def test_brought(
+    before: tuple[Nested, Nested], after: tuple[Nested, Nested], expected: dict[str, str], fetched: bool
+) -> None:
+    looks = [look(*(sides if fetched else sides[::-1])) for sides in (before, after)]
+    plan = Plan(local=fetches("a")) if fetched else Plan(remote=fetches("a"))
+    assert {path: entry.hash.decode().rstrip() for path, entry in brought(plan, *looks).items()} == expected
+
+
+def test_what_was_to_go_both_ways_is_nobodys() -> None:
+    plan = Plan(local=fetches("a"), remote=fetches("a"))
+    assert brought(plan, look({"a": "0"}, {"a": "1"}), look({"a": "1"}, {"a": "0"})) == {}
+
+
+def test_renames_links_and_times_were_brought_too() -> None:
+    nested: Nested = dict.fromkeys("abcd", "1")
+    entry = Entry("a", Kind.FILE)
+    steps = Steps(
+        asides=[Move("x", "a", entry)],
+        moves=[Move("y", "b", entry)],
+        links=[Link("c", entry)],
+        touches=[Touch("d", entry, entry)],
+    )
+    plan = Plan(local=steps)
+    assert set(brought(plan, look({}, nested), look(nested, {}))) == {"a", "b", "c", "d"}
+
+
+def test_what_did_not_differ_before_was_the_same_on_both_sides() -> None:
+    """The other side lists only what differs: a directory that it did not list is as the local one."""
+    before = look({"d": {"a": "1"}, "e": "0"}, {"d": {"a": "1"}, "e": "1"})
+    assert "d" not in before.remote
+    after = look({"d": {"a": "1"}}, {"d": {"a": "2"}})
+    assert set(brought(Plan(local=fetches("d/a")), before, after)) == {"d/a"}
+
+
+@pytest.mark.parametrize(
+    ("base", "leaves", "expected"),
+    [
+        (None, {}, {}),
+        (None, {"a": "1", "d/e/b": "2"}, {"a": "1", "d": {"e": {"b": "2"}}}),
+        (
+            {"a": "0", "d": {"x": "1"}},
+            {"a": "1", "d/b": "2", "d/c": "3"},
+            {"a": "1", "d": {"x": "1", "b": "2", "c": "3"}},
+        ),
+        ({"d": {"x": "1"}}, {"d/e/b": "2", "d/e/f/c": "3"}, {"d": {"x": "1", "e": {"b": "2", "f": {"c": "3"}}}}),
+        # Neither a directory nor what stands where one should be gives way.
+        ({"a": {"x": "1"}}, {"a": "1"}, {"a": {"x": "1"}}),
+        (None, {"d": "1", "d/a": "2"}, {"d": "1"}),
+        (None, {"d/a": "2", "d": "1"}, {"d": {"a": "2"}}),
+        ({"d": "1"}, {"d/a": "2", "d/e/b": "2", "c": "3"}, {"d": "1", "c": "3"}),
+    ],
+)
+def test_with_leaves(base: Nested | None, leaves: dict[str, str], expected: Nested) -> None:
+    entries = {
+        path: Entry(path.rpartition("/")[2], Kind.FILE, len(content), 0, False, content.encode().ljust(32))
+        for path, content in leaves.items()
+    }
+    found = with_leaves(None if base is None else index(base), entries)
+    assert nested(found) == expected
+    assert found.digest == index(expected).digest
+
+
+def test_what_is_withheld_is_not_agreed_on() -> None:
+    """The base stands for the other side's listings too: it has not what is withheld here."""
+    local = index({"a": "1", "b": "?", "d": {"c": "?", "e": "2"}})
+    assert nested(agreed(local)) == {"a": "1", "d": {"e": "2"}}
+    assert agreed(local).digest == local.digest
+
+
+def test_nothing_is_made_anew_where_nothing_is_withheld() -> None:
+    local = index({"a": "1", "d": {"e": "2"}})
+    assert agreed(local) is local

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from leafsync.engine.core.index import NANOSECONDS, Entry, Index, Kind, Problem, directory_digest, find
 from leafsync.engine.core.merkle import EMPTY_ROOT, file_root, leaf_hash
+from leafsync.engine.core.names import join
 
 A_ROOT = file_root(3, leaf_hash(b"abc"))
 A_FILE = Entry("a.txt", Kind.FILE, 3, 1_700_000_000 * NANOSECONDS, False, A_ROOT)
@@ -138,6 +139,14 @@ def test_directories_get_their_digests() -> None:
     assert entry.hash == directory_digest(index.children("d/e"))
 
 
+def states(marks: dict[str, int]) -> dict[str, list[int]]:
+    """Return the marks by directory, in the order of the sample's entries."""
+    return {
+        directory: [marks.get(join(directory, entry.name), 0) for entry in entries]
+        for directory, entries in sample().items()
+    }
+
+
 def test_a_directory_without_a_listing_is_an_error() -> None:
     with pytest.raises(KeyError):
         Index({"": [directory("d")]})
@@ -160,6 +169,16 @@ def test_looking_up() -> None:
     assert [entry.name for entry in index.children("d")] == ["e", "x", "x-y"]
 
 
+def test_listings_are_told_by_their_digest() -> None:
+    index = Index(sample())
+    digests = {path: entry.hash for path, entry in index.walk() if entry.kind is Kind.DIRECTORY} | {"": index.digest}
+    for path, digest in digests.items():
+        assert index.listing(path, digest) is index.directories[path]
+        assert index.listing(path, bytes(32)) is None
+    for path in ("z", "nothing", "d/nothing"):
+        assert index.listing(path, index.digest) is None
+
+
 @given(st.sets(st.text("abc", min_size=1, max_size=3)), st.text("abc", max_size=3))
 def test_find_agrees_with_a_search(names: set[str], name: str) -> None:
     found = find([file(each) for each in sorted(names)], name)
@@ -173,7 +192,7 @@ def test_counts_are_of_files_alone() -> None:
 
 def test_states_and_problems_are_kept() -> None:
     problems = [Problem("z", "busy"), Problem("d/x", "unreadable")]
-    index = Index(sample(), states={"": {"z": 7}, "d": {"x": 1 << 63}}, problems=problems)
+    index = Index(sample(), states=states({"z": 7, "d/x": 1 << 63}), problems=problems)
     assert [index.state(path) for path in ("z", "d/x", "l", "d/e/deep", "nothing/x")] == [7, 1 << 63, None, None, None]
     assert index.problems == (Problem("d/x", "unreadable"), Problem("z", "busy"))
 
@@ -194,11 +213,12 @@ def test_states_and_problems_are_kept() -> None:
     ],
 )
 def test_only_keeps_a_path_and_what_leads_to_it(path: str, kept: list[str]) -> None:
-    whole = Index(sample(), states={"": {"z": 7}}, problems=[Problem("z", "busy"), Problem("z-z", "busy")])
+    whole = Index(sample(), states=states({"z": 7, "d/x": 8}), problems=[Problem("z", "busy"), Problem("z-z", "busy")])
     index = whole.only(path)
     assert sorted(found for found, _entry in index.walk()) == kept
     assert index.entry(path) == whole.entry(path)
-    assert index.state("z") == 7
+    assert index.state("z") == (7 if "z" in kept else None)
+    assert index.state("d/x") == (8 if "d/x" in kept else None)
     assert index.problems == ((Problem("z", "busy"),) if path == "z" else ())
 
 

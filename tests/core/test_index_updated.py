@@ -29,8 +29,8 @@ def by_name(entries: list[Entry]) -> list[Entry]:
     return sorted(entries, key=entry_name)
 
 
-def states(of: Listings) -> dict[str, dict[str, int]]:
-    return {path: {entry.name: entry.size for entry in entries} for path, entries in of.items()}
+def states(of: Listings) -> dict[str, list[int]]:
+    return {path: [entry.size for entry in entries] for path, entries in of.items()}
 
 
 def everything(index: Index) -> object:
@@ -49,6 +49,18 @@ def test_equals_a_new_one(before: dict[str, Node], after: dict[str, Node], more:
     updated = index.updated(changed, old.keys() - new.keys(), states=states(changed), problems=problems)
     assert everything(updated) == everything(Index(new, states=states(new), problems=problems))
     assert everything(index) == unchanged
+
+
+@given(before=TREES, after=TREES)
+def test_replaced_equals_a_new_one_and_shares_what_is_the_same(before: dict[str, Node], after: dict[str, Node]) -> None:
+    old, new = Index(listings(before)), Index(listings(after))
+    replaced = old.replaced(dict(new.directories))
+    assert everything(replaced) == everything(new)
+    for path, entries in replaced.directories.items():
+        assert entries is old.directories.get(path) or entries != old.directories.get(path)
+    assert old.changed(new.directories) == {
+        path: entries for path, entries in new.directories.items() if entries != old.directories.get(path)
+    }
 
 
 def test_nothing_changed() -> None:

@@ -1,5 +1,6 @@
 """Which names may travel: fault cases 1-18, each accepted or refused."""
 
+import re
 import unicodedata
 
 import pytest
@@ -183,6 +184,26 @@ def test_an_accepted_name_survives_every_step(name: str) -> None:
 def test_a_path_travels_exactly_when_all_its_names_do(parts: list[str]) -> None:
     assume(not any("/" in part for part in parts) and parts != [""])
     assert (path_problem("/".join(parts)) is None) == all(name_problem(part) is None for part in parts)
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=20) | st.from_regex(names._PLAIN, fullmatch=True) | any_name)
+@example(".LeafSync_Trash . ")
+@example("leafsy~1")
+@example(" .leafsync_tmp")
+def test_plain_names_are_those_that_break_no_rule(name: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(names, "_PLAIN", re.compile(r"(?!)"))
+        expected = name_problem(name)
+    assert name_problem(name) == expected
+
+
+def test_control_characters_are_those_of_unicode() -> None:
+    turning = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+    for character in map(chr, range(0x110000)):
+        control = (
+            unicodedata.category(character) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(character) in turning
+        )
+        assert bool(names._CONTROL.search(character)) == control
 
 
 @given(any_name.map(lambda name: ".leafsync_tmp" + name))

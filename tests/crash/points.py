@@ -18,11 +18,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from types import FrameType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from leafsync.engine.disk import database, staged, staging, system
+from leafsync.engine.disk import staged, staging, system
 from leafsync.engine.disk.hashing import Hasher
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 PLUMBING = frozenset(f"leafsync.engine.disk.{name}" for name in ("database", "folder", "handles", "system"))
 """Modules through which all changes go: a point is named after whoever calls them."""
@@ -101,8 +103,7 @@ class Points:
                 self._watch(os, name, instead=_done)
         if sys.platform == "darwin":  # F_FULLFSYNC, the only thing that it is asked for
             self._watch(fcntl, "fcntl", "fsync", instead=_done)
-        for module in (os, database):
-            self._watch_creation(module, "open" if module is os else "open_fd")
+        self._watch_creation()
         self._watch(fcntl, "ioctl", "clone")
         self._watch(system, "_renameat2", "renameat2")
         self._watch(system, "_syncfs", "syncfs", instead=_done)
@@ -123,8 +124,8 @@ class Points:
 
         setattr(owner, name, watched)
 
-    def _watch_creation(self, module: ModuleType, name: str) -> None:
-        original = getattr(module, name)
+    def _watch_creation(self) -> None:
+        original: Any = os.open
 
         @functools.wraps(original)
         def watched(path: Any, flags: int, *arguments: Any, **options: Any) -> Any:
@@ -132,7 +133,7 @@ class Points:
                 return self._call("create", original, (path, flags, *arguments), options)
             return original(path, flags, *arguments, **options)
 
-        setattr(module, name, watched)
+        os.open = watched
 
     def _watch_statements(self) -> None:
         call = self._call

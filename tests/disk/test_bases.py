@@ -201,6 +201,46 @@ def test_whatever_was_put_last_comes_back(trees: list[dict[str, Node]], store: S
         assert store.base(PEER, REMOTE) == listings(tree)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(trees=st.lists(st.dictionaries(NAMES, TREES, max_size=4), min_size=1, max_size=4))
+def test_what_is_put_beside_what_was_there_comes_back(trees: list[dict[str, Node]], store: Store) -> None:
+    before = None
+    for tree in trees:
+        index = Index(listings(tree))
+        store.put_base(PEER, REMOTE, index.digest, index.directories, before=before)
+        assert store.base(PEER, REMOTE) == index.directories
+        assert store.base_digest(PEER, REMOTE) == index.digest
+        before = index
+
+
+class TestBefore:
+    old = Index({"": (DIRECTORY, FILE), "d": (FILE,)})
+    new = Index({"": (DIRECTORY, LINK), "d": (FILE,)})
+
+    def test_what_is_the_same_is_not_looked_at(self, path: Path, store: Store) -> None:
+        store.put_base(PEER, REMOTE, self.old.digest, self.old.directories)
+        spoil(path, "UPDATE listings SET path = 'elsewhere' WHERE path = 'd'")
+        store.put_base(PEER, REMOTE, self.new.digest, self.new.directories, before=self.old)
+        assert store.base(PEER, REMOTE) is None
+
+    def test_one_that_is_not_the_one_here_does_not_count(self, store: Store) -> None:
+        store.put_base(PEER, REMOTE, DIGEST, {"": (DIRECTORY, FILE), "d": (LINK,)})
+        store.put_base(PEER, REMOTE, self.new.digest, self.new.directories, before=self.old)
+        assert store.base(PEER, REMOTE) == self.new.directories
+
+    def test_nor_does_one_of_which_there_is_none_here(self, store: Store) -> None:
+        store.put_base(PEER, REMOTE, self.new.digest, self.new.directories, before=self.old)
+        assert store.base(PEER, REMOTE) == self.new.directories
+
+
+def test_the_digest_of_a_damaged_base_is_none(path: Path, store: Store) -> None:
+    assert store.base_digest(PEER, REMOTE) is None
+    store.put_base(PEER, REMOTE, DIGEST, LISTINGS)
+    assert store.base_digest(PEER, REMOTE) == DIGEST
+    spoil(path, "UPDATE bases SET digest = ?", b"x" * 32)
+    assert store.base_digest(PEER, REMOTE) is None
+
+
 class TestIdentity:
     def test_comes_back(self, store: Store) -> None:
         assert store.identity() is None

@@ -1,5 +1,6 @@
 """The database below the store: older files are brought up, and several processes can use one at once."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -104,6 +105,46 @@ with Store.open(Path(sys.argv[1])) as store:
         store.put_pass(PassRecord(f"other-{number}", "", "", ()))
         store.base("peer", "remote")
 """
+
+
+class TestTheFile:
+    @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+    def test_others_may_write_it(self, path: Path, mode: int) -> None:
+        Store.open(path).close()
+        path.chmod(mode)
+        with pytest.raises(StoreUnusable, match=f"chmod 600 {path}"):
+            Store.open(path)
+        path.chmod(0o600)
+        Store.open(path).close()
+
+    def test_it_is_somebody_elses(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Store.open(path).close()
+        if os.geteuid():
+            monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        else:
+            os.chown(path, 12345, -1)
+        with pytest.raises(StoreUnusable, match="belongs to another user"):
+            Store.open(path)
+
+    @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+    def test_it_is_no_file(self, path: Path, tmp_path: Path, kind: str) -> None:
+        if kind == "link":
+            Store.open(tmp_path / "other").close()
+            path.symlink_to(tmp_path / "other")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+        with pytest.raises(StoreUnusable):
+            Store.open(path)
+
+    def test_it_is_made_for_this_user_alone(self, path: Path) -> None:
+        before = os.umask(0)
+        try:
+            Store.open(path).close()
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 class TestManyProcesses:

@@ -20,6 +20,7 @@ from leafsync.engine.disk.handles import MAX_HANDLES, Handles
 from leafsync.errors import (
     DiskFailed,
     DiskFull,
+    EntryChanged,
     EntryRefused,
     FolderInUse,
     FolderMissing,
@@ -448,14 +449,6 @@ class TestChanging:
         with pytest.raises(FileExistsError):
             folder.link("a", "b")
 
-    def test_times_of_a_link_are_its_own(self, folder: Folder, root: Path) -> None:
-        file = write(root, "a")
-        folder.make_link("l", "a")
-        folder.set_times("l", TIME - 5_000_000_000)
-        folder.set_times("a", TIME + 1)
-        assert file.stat().st_mtime_ns == TIME + 1
-        assert (root / "l").lstat().st_mtime_ns == TIME - 5_000_000_000
-
     @pytest.mark.parametrize(
         ("before", "executable", "after"),
         [
@@ -469,15 +462,36 @@ class TestChanging:
     def test_executable(self, folder: Folder, root: Path, before: int, executable: bool, after: int) -> None:
         file = write(root, "a")
         file.chmod(before)
-        folder.set_executable("a", executable)
-        assert modes.S_IMODE(file.stat().st_mode) == after
+        stat = folder.touch("a", state_mark(file.stat()), executable=executable, mtime_ns=TIME + 1)
+        assert (modes.S_IMODE(stat.st_mode), stat.st_mtime_ns) == (after, TIME + 1)
+        assert state_mark(stat) == state_mark(file.stat())
+
+    def test_what_is_not_as_it_was_seen_is_not_touched(self, folder: Folder, root: Path) -> None:
+        file = write(root, "a")
+        seen = state_mark(file.stat())
+        file.write_bytes(b"edited")
+        before = file.stat()
+        with pytest.raises(EntryChanged):
+            folder.touch("a", seen, executable=True, mtime_ns=TIME)
+        assert file.stat() == before
+        file.unlink()
+        with pytest.raises(EntryChanged):
+            folder.touch("a", seen, executable=True, mtime_ns=TIME)
+
+    def test_a_link_is_not_touched(self, folder: Folder, root: Path) -> None:
+        file = write(root, "a")
+        folder.make_link("l", "a")
+        before = file.stat()
+        with pytest.raises(EntryRefused):
+            folder.touch("l", state_mark((root / "l").lstat()), executable=True, mtime_ns=TIME - 1)
+        assert file.stat() == before
 
     def test_executable_keeps_to_the_umask(self, root: Path) -> None:
         os.umask(0o077)
         with Folder.open(str(root)) as folder:
             file = write(root, "a")
             file.chmod(0o644)
-            folder.set_executable("a", True)
+            folder.touch("a", state_mark(file.stat()), executable=True, mtime_ns=TIME)
             assert modes.S_IMODE(file.stat().st_mode) == 0o744
             assert folder.file_mode(False) == 0o600
             assert folder.file_mode(True) == 0o700

@@ -249,3 +249,14 @@ def test_git_says_the_same(repository: Path, top: str, nested: str, paths: list[
 def _parents(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+@pytest.mark.parametrize("end", ["\t", "\x1c", "\t\t", "\x0b"])
+def test_white_space_behind_a_slash_costs_that_line_alone(end: str) -> None:
+    """git takes it for a name, the library for nothing: a line that neither means is said to be wrong."""
+    rules = IgnoreRules()
+    rules.load("", f"build/{end}\n*.o\n".encode())
+    assert [problem.reason for problem in rules.problems] == ["line 1: there is white space at its end"]
+    assert rules.ignored("a.o", is_directory=False)
+    assert not rules.ignored("build", is_directory=True)
+    assert not rules.ignored("build/x", is_directory=False)

@@ -27,7 +27,7 @@ from leafsync.errors import (
     LeafSyncError,
     PathUnrestorable,
 )
-from tests.disk.faults import FaultyFolder, below, file_entry, small, tree, write
+from tests.disk.faults import TIME, FaultyFolder, below, file_entry, small, tree, write
 
 MOMENT = "2026-11-22T13:45:01+00:00"
 DIRECTORY = Entry("d", Kind.DIRECTORY)
@@ -107,8 +107,10 @@ class Past:
         self.actions.append(ActionRecord(ActionKind.MADE, path))
 
     def touch(self, path: str) -> None:
-        self.folder.set_executable(path, True)
-        self.actions.append(ActionRecord(ActionKind.TOUCHED, path, mark=self.mark(path)))
+        mark = self.mark(path)
+        assert mark is not None
+        touched = self.folder.touch(path, mark, executable=True, mtime_ns=TIME)
+        self.actions.append(ActionRecord(ActionKind.TOUCHED, path, mark=state_mark(touched)))
 
     def undo(self, record: PassRecord) -> list[Outcome]:
         """Undo a pass; the undo is a pass too, the newest then."""

@@ -5,8 +5,9 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -413,6 +414,70 @@ class TestCache:
         (mark,) = store.load_racy()
         assert mark == state_mark(look_at) == found.index.state("f")
         assert store.load_roots() == {}
+
+    @pytest.mark.parametrize(("most", "whole"), [(2, 1), (3, 0)])
+    def test_beside_an_index_the_cache_is_read_only_for_many(
+        self, root: Path, look: Scanner, monkeypatch: pytest.MonkeyPatch, most: int, whole: int
+    ) -> None:
+        for name in "abcd":
+            (root / name).write_text(name)
+        before = look()
+        for name in "abc":
+            (root / name).rename(root / f"{name} renamed")
+        read: list[Store] = []
+        original = Store.load_roots
+
+        def load_roots(store: Store) -> dict[int, bytes]:
+            read.append(store)
+            return original(store)
+
+        monkeypatch.setattr(walk_module, "MAX_SINGLE", most)
+        monkeypatch.setattr(Store, "load_roots", load_roots)
+        after = look(previous=before.index)
+        assert (after.index.files, len(read)) == (4, whole)
+
+    @pytest.mark.parametrize("most", [1, 2, 3, 100])
+    def test_files_are_hashed_as_they_are_found(
+        self, folder: FaultyFolder, root: Path, store: Store, hasher: Hasher, monkeypatch: pytest.MonkeyPatch, most: int
+    ) -> None:
+        """What is found wrong with one of them, and their marks, end up at the right entries."""
+        for path in ("a/b/one", "a/b/two", "a/three", "four", "z/five", "z/six", "z/y/seven"):
+            write(root, path, path.encode())
+        (root / "a/link").symlink_to("three")
+        folder.fail("open_file", about="a/b/two")
+        monkeypatch.setattr(walk_module, "MAX_UNHASHED", most)
+        waiting: list[int] = []
+        original = hasher.hash_many
+
+        def hash_many(folder: Folder, files: Sequence[Any], **options: Any) -> Iterator[Any]:
+            waiting.append(len(files))
+            return original(folder, files, **options)
+
+        monkeypatch.setattr(hasher, "hash_many", hash_many)
+        found = scan(folder, store, hasher, now_ns=LATER)
+        assert sum(waiting) == 7
+        assert (len(waiting) > 2) == (most < 7)
+        assert (found.hashed_files, found.index.files) == (6, 6)
+        assert [problem.path for problem in found.index.problems] == ["a/b/two"]
+        for path, entry in found.index.walk():
+            stat = folder.stat(path)
+            assert stat is not None
+            assert found.index.state(path) == (state_mark(stat) if entry.kind is Kind.FILE else None)
+            assert entry.kind is not Kind.FILE or entry.hash == content_root(path.encode())
+
+    def test_what_was_hashed_before_a_scan_was_given_up_is_known(
+        self, folder: FaultyFolder, root: Path, store: Store, hasher: Hasher, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for path in ("a/one", "b/two", "c/three"):
+            write(root, path)
+        monkeypatch.setattr(walk_module, "MAX_UNHASHED", 1)
+        cancelled = threading.Event()
+        with pytest.raises(Cancelled):
+            scan(folder, store, hasher, now_ns=LATER, progress=lambda _count: cancelled.set(), cancelled=cancelled)
+        cancelled.clear()
+        known = len(store.load_roots())
+        assert 0 < known < 3
+        assert scan(folder, store, hasher, now_ns=LATER).hashed_files == 3 - known
 
     def test_what_was_just_placed_is_believed_once(
         self, folder: FaultyFolder, root: Path, store: Store, hasher: Hasher

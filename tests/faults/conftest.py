@@ -8,12 +8,16 @@ from tests.support.engines import (
     make_device,
     pair,
 )
+from tests.support.races import instants, no_flushes, scene
 
 __all__ = [
     "_no_leaked_descriptors",
     "_no_leaked_tasks",
     "client",
     "hostile",
+    "instants",
     "make_device",
+    "no_flushes",
     "pair",
+    "scene",
 ]

@@ -15,6 +15,7 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacke
 from aioquic.quic.stream import QuicStream, QuicStreamSender
 
 from leafsync.engine.net import fastpath
+from leafsync.engine.net.congestion import REQUIRED_OF_RECOVERY
 from leafsync.engine.net.quic import REQUIRED_OF_QUIC, REQUIRED_OF_STREAM, REQUIRED_OF_TLS
 from leafsync.engine.net.sizing import REQUIRED_OF_SIZING
 
@@ -28,6 +29,11 @@ def quic() -> QuicConnection:
 
 @pytest.mark.parametrize("name", sorted({*REQUIRED_OF_QUIC, *REQUIRED_OF_SIZING}))
 def test_connection_has(quic: QuicConnection, name: str) -> None:
+    operator.attrgetter(name)(quic)
+
+
+@pytest.mark.parametrize("name", REQUIRED_OF_RECOVERY)
+def test_recovery_has(quic: QuicConnection, name: str) -> None:
     operator.attrgetter(name)(quic)
 
 

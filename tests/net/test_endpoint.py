@@ -302,7 +302,7 @@ async def test_a_refusal_ends_the_race_at_once(serve: Serve, dial: Dial, monkeyp
 
 async def test_the_callers_refusal_is_raised_to_the_caller(serve: Serve, dial: Dial) -> None:
     server = await serve()
-    error = PeerChanged(address="there", name="box", expected="e", fingerprint="f")
+    error = PeerChanged(address="there", name="box", device="box", expected="e", fingerprint="f")
 
     def refuse(fingerprint: Fingerprint) -> None:
         raise error

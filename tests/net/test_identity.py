@@ -86,7 +86,7 @@ def test_the_key_is_made_once_in_a_private_file(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert path.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
-    assert names_in(path.parent) == ["identity.pem"]
+    assert names_in(path.parent) == ["identity.fingerprint", "identity.pem"]
 
 
 def test_a_loose_umask_does_not_loosen_the_key(path: Path) -> None:
@@ -117,7 +117,7 @@ def test_processes_that_start_at_once_end_with_one_key(path: Path) -> None:
     for process in processes:
         process.join(20)
     assert len({results.get() for _ in processes}) == 1
-    assert names_in(path.parent) == ["identity.pem"]
+    assert names_in(path.parent) == ["identity.fingerprint", "identity.pem"]
 
 
 def test_losing_the_race_means_using_the_winners_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +189,56 @@ def test_somebody_elses_key_is_refused(sound: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     with pytest.raises(IdentityUnusable, match="run: chown 4242"):
         load_or_create_identity(sound)
+
+
+def test_a_key_that_is_gone_is_not_made_anew(sound: Path) -> None:
+    sound.unlink()
+    with pytest.raises(IdentityUnusable, match="missing; restore it from a backup, or move it and identity"):
+        load_or_create_identity(sound)
+    assert names_in(sound.parent) == ["identity.fingerprint"]
+
+
+def test_another_key_is_not_taken_for_this_devices(sound: Path) -> None:
+    mine = load_or_create_identity(sound).fingerprint
+    sound.write_bytes(pem_of(ed25519.Ed25519PrivateKey.generate()))
+    with pytest.raises(IdentityUnusable, match=mine):
+        load_or_create_identity(sound)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "garbage", "a link", "a directory", "a pipe"])
+def test_the_key_counts_where_the_note_is_damaged(sound: Path, tmp_path: Path, damage: str) -> None:
+    mine = load_or_create_identity(sound).fingerprint
+    note = sound.with_name("identity.fingerprint")
+    note.unlink()
+    match damage:
+        case "empty":
+            note.touch()
+        case "garbage":
+            note.write_bytes(bytes(range(256)) * 100)
+        case "a link":
+            note.symlink_to(tmp_path / "nowhere")
+        case "a directory":
+            note.mkdir()
+        case "a pipe":
+            os.mkfifo(note)
+    assert load_or_create_identity(sound).fingerprint == mine
+    if damage != "a directory":
+        assert note.read_text() == f"{mine}\n"
+    assert not (tmp_path / "nowhere").exists()
+    assert len(names_in(sound.parent)) == 2
+
+
+def test_a_note_that_cannot_be_written_costs_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the key is mounted read-only."""
+    fingerprint = load_or_create_identity(path).fingerprint
+    path.with_name("identity.fingerprint").unlink()
+
+    def refused(_source: Path, _target: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    assert load_or_create_identity(path).fingerprint == fingerprint
+    assert names_in(path.parent) == ["identity.pem"]
 
 
 def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -320,7 +321,7 @@ async def test_a_long_address_or_folder_leaves_the_fingerprint_in_sight(tmp_path
 
 
 def changed(name: str = "nas", address: str = "nas.example.org:4455") -> PeerChanged:
-    return PeerChanged(address=address, name=name, expected=OWN, fingerprint=THEIRS)
+    return PeerChanged(address=address, name=name, device=shlex.quote(name), expected=OWN, fingerprint=THEIRS)
 
 
 @pytest.mark.parametrize("key", ["escape", "enter"])

@@ -6,6 +6,7 @@
 
 import copy
 import heapq
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ def make_quic(*, is_client: bool, limits: Limits, fast: bool, original: bytes | 
         original_destination_connection_id=original,
     )
     quic.fast = fast
+    quic._control.model._dice = random.Random(is_client)
     return quic
 
 
@@ -64,6 +66,8 @@ class Side:
     resets: dict[int, int] = field(default_factory=dict)
     stopped: dict[int, int] = field(default_factory=dict)
     closed: events.ConnectionTerminated | None = None
+    home: tuple[str, int] = CLIENT
+    """The end of the link it is at, whatever its address becomes."""
     reading: bool = True
     """Whether the application consumes what arrives, so that the windows move."""
     unread: list[tuple[int, int]] = field(default_factory=list)
@@ -107,7 +111,11 @@ class Pair:
         """Complete the handshake; `settled` goes on until both sides know what the path carries."""
         self.dice = random.Random(seed)
         self.now = 100.0
-        self.delay, self.loss, self.reorder, self.duplicate, self.damage = delay, 0.0, 0.0, 0.0, 0.0
+        self.delay = delay
+        self.loss, self.reorder, self.duplicate, self.damage = 0.0, 0.0, 0.0, 0.0
+        self.rate, self.queue = math.inf, math.inf
+        """Bytes per second of the link in either direction, and seconds a datagram may wait for it."""
+        self._free_at = {CLIENT: 0.0, SERVER: 0.0}
         self.on_batch: Callable[[Side, list[bytes], tuple[str, int]], None] | None = None
         self._due: list[tuple[float, int, Side, bytes, tuple[str, int]]] = []
         self._count = 0
@@ -119,7 +127,7 @@ class Pair:
             fast=server_fast,
             original=client.original_destination_connection_id,
         )
-        self.client, self.server = Side(client, CLIENT, mtu), Side(server, SERVER, mtu)
+        self.client, self.server = Side(client, CLIENT, mtu), Side(server, SERVER, mtu, home=SERVER)
         self.transmit()
         self.run(lambda: client.confirmed and server.confirmed)
         if settled:
@@ -141,6 +149,10 @@ class Pair:
             if len(data) > side.mtu:
                 continue
             for _copy in range(2 if self.dice.random() < self.duplicate else 1):
+                waits = max(0.0, self._free_at[side.home] - self.now)
+                if waits > self.queue:
+                    continue
+                self._free_at[side.home] = leaves = self.now + waits + len(data) / self.rate
                 if self.dice.random() < self.loss:
                     continue
                 late = self.delay * self.dice.uniform(0.1, 2) if self.dice.random() < self.reorder else 0.0
@@ -149,7 +161,7 @@ class Pair:
                 if self.dice.random() < self.damage:
                     at = self.dice.randrange(len(data))
                     carried = data[:at] + bytes([data[at] ^ self.dice.randrange(1, 256)]) + data[at + 1 :]
-                heapq.heappush(self._due, (self.now + self.delay + late, self._count, other, carried, side.address))
+                heapq.heappush(self._due, (leaves + self.delay + late, self._count, other, carried, side.address))
 
     def step(self) -> None:
         """Go to the next moment at which something arrives or a timer is due."""

@@ -103,7 +103,7 @@ async def connect_states(stage: Stage) -> None:
     stage.state.recent = list(cast.RECENT)
     jobs = (cast.in_sync(), cast.transferring(), cast.reconnecting(), cast.partly())
     await stage.jobs(*jobs, cast.mirrored())
-    await stage.end(5, PeerChanged(address="[2001:db8::5]:4455", name="studio", **_keys()))
+    await stage.end(5, PeerChanged(address="[2001:db8::5]:4455", name="studio", device="studio", **_keys()))
     stage.show(*jobs)
     stage.bridge.in_sync_since[1] = NOW - timedelta(days=2)
     stage.engine.tell(PassFinished(4, cast.LEFT_TO_DECIDE))
@@ -255,7 +255,7 @@ async def changed_key(stage: Stage) -> None:
     """A known device with another key."""
     await stage.jobs(cast.in_sync())
     await stage.open("serve")
-    await stage.end(1, PeerChanged(address="nas.local:4455", name="nas", **_keys()))
+    await stage.end(1, PeerChanged(address="nas.local:4455", name="nas", device="nas", **_keys()))
     await stage.until(lambda: isinstance(stage.app.screen, ChangedKeyModal))
 
 

@@ -1,13 +1,22 @@
 """The throttle, patience with slow links, and what a peer is told when it is left."""
 
 import asyncio
+from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from leafsync.engine.core.messages import CloseCode
-from leafsync.engine.sync.channel import STALL_BYTES, Throttle, close_after, patiently
+from leafsync.engine.core.messages import LENGTH_SIZE, CloseCode, ControlReply, Hint, control_replies, frame
+from leafsync.engine.sync.channel import (
+    FRAMES_A_TURN,
+    MAX_SKIPPED,
+    STALL_BYTES,
+    Channel,
+    Throttle,
+    close_after,
+    patiently,
+)
 from leafsync.errors import (
     ConnectionLost,
     DiskFull,
@@ -110,3 +119,74 @@ async def test_no_throttle_never_waits() -> None:
     assert not throttle.active
     async with asyncio.timeout(1):
         await throttle.wait()
+
+
+class FakeStream:
+    """Has all its frames already, and takes whatever is written: nothing here ever waits."""
+
+    def __init__(self, frames: list[bytes]) -> None:
+        self._frames = frames
+
+    def buffered_frame(self, *, cap: int) -> bytes | None:
+        return self._frames.pop(0)[LENGTH_SIZE:] if self._frames else None
+
+    async def read_frame(self, *, cap: int) -> bytes | None:
+        return self.buffered_frame(cap=cap)
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+
+async def turns(work: Coroutine[Any, Any, object]) -> int:
+    """Return how many turns of the loop others get during `work`."""
+    counted = 0
+
+    async def count() -> None:
+        nonlocal counted
+        while True:
+            await asyncio.sleep(0)
+            counted += 1
+
+    counting = asyncio.create_task(count())
+    await asyncio.sleep(0)
+    await work
+    counting.cancel()
+    return counted
+
+
+def channel_with(fake: Any, frames: list[bytes]) -> Channel[ControlReply]:
+    stream: Any = FakeStream(frames)
+    return Channel(fake, stream, control_replies)
+
+
+UNKNOWN = b"\0\0\0\3\x91\xcc\x80"
+
+
+async def test_frames_that_are_there_already_leave_the_loop_to_others(fake: Any) -> None:
+    channel = channel_with(fake, [frame(Hint())] * 1000)
+
+    async def read() -> None:
+        while await channel.receive() is not None:
+            pass
+
+    async def write() -> None:
+        for _number in range(1000):
+            await channel.send(Hint())
+
+    assert await turns(read()) >= 1000 // FRAMES_A_TURN - 1
+    assert await turns(write()) >= 1000 // FRAMES_A_TURN - 1
+
+
+async def test_messages_that_are_skipped_are_counted_until_one_is_known(fake: Any) -> None:
+    some = [UNKNOWN] * MAX_SKIPPED + [frame(Hint())]
+    channel = channel_with(fake, some * 3)
+    for _time in range(3):
+        assert await channel.receive() == Hint()
+    assert not fake.closed
+
+
+async def test_too_many_skipped_messages_end_the_connection(fake: Any) -> None:
+    channel = channel_with(fake, [UNKNOWN] * (MAX_SKIPPED + 1) + [frame(Hint())])
+    with pytest.raises(ProtocolViolated, match="say nothing here"):
+        await channel.receive()
+    assert [code for code, _reason in fake.closed] == [CloseCode.PROTOCOL]

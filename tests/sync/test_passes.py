@@ -24,15 +24,16 @@ from leafsync.engine.core.messages import (
     Listing,
     Message,
     Refusal,
-    RefusalKind,
     control_replies,
 )
 from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.scan import scan
+from leafsync.engine.disk.store import Store
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.sync import connect, connecting, share as share_module
 from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.passes import Passes
 from leafsync.engine.sync.serve import Session
 from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
@@ -533,22 +534,6 @@ async def test_answers_to_changes(
         await pull_from(client, server, mode=Mode.BOTH)
 
 
-async def test_refusals_without_end(client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "MAX_ENTRIES", 50)
-    server = await hostile({})
-    refusal = Refusal("mine", RefusalKind.FAILED, "no")
-
-    async def endless(talk: Talk, _request: Message) -> None:
-        while True:
-            await talk.say(Changed([refusal] * 10, False))
-
-    server.change = endless
-    client.write("mine", "x", mtime=OLD)
-    async with asyncio.timeout(2):
-        with pytest.raises(ProtocolViolated):
-            await pull_from(client, server, mode=Mode.BOTH)
-
-
 async def test_streams_that_the_server_leaves_open(client: Device, hostile: MakeHostile) -> None:
     """Its answer ends the pass, whatever streams are open."""
     server = await hostile({})
@@ -683,3 +668,82 @@ async def test_an_edit_during_the_scan_for_a_digest_is_hinted(
     monkeypatch.setattr(share_module, "scan", late)
     talk = await listener.shown()
     assert await hinted(talk)
+
+
+async def test_a_pass_that_finds_nothing_does_not_read_what_was_agreed(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "base", lambda *_arguments: pytest.fail("the base was read"))
+        patch.setattr(Store, "put_base", lambda *_arguments, **_options: pytest.fail("the base was written"))
+        assert not (await pair.client.sync(server)).changed
+    (pair.client.folder / "a").unlink()
+    assert (await pair.client.sync(server)).remote_trashed == ("a",)
+
+
+# Edits that follow what a pass has just brought
+
+
+def after_the_work(monkeypatch: pytest.MonkeyPatch, edit: Callable[[], Any]) -> None:
+    """Do `edit` once, in a pass: after all was carried out, before both sides are looked at again."""
+    carry_out, edits = Passes._carry_out, [edit]
+
+    async def edited(passes: Passes, *arguments: Any) -> Any:
+        done = await carry_out(passes, *arguments)
+        if edits:
+            edits.pop()()
+        return done
+
+    monkeypatch.setattr(Passes, "_carry_out", edited)
+
+
+@pytest.mark.parametrize("editor", ["here", "there"])
+async def test_a_second_edit_on_the_side_that_gave_the_first_is_no_conflict(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch, editor: str
+) -> None:
+    """Both sides had the first one, the giving side when the pass began and the other when it ended."""
+    one, other = (pair.client, pair.server) if editor == "here" else (pair.server, pair.client)
+    one.write("a", "the first edit", mtime=OLD + 5)
+    one.write("new/b", "the first version", mtime=OLD + 5)
+
+    def edit() -> None:
+        one.write("a", "the second edit", mtime=OLD + 10)
+        one.write("new/b", "the second version", mtime=OLD + 10)
+
+    after_the_work(monkeypatch, edit)
+    await pair.client.sync(server)
+    assert (other.read("a"), other.read("new/b")) == (b"the first edit", b"the first version")
+    summary = await pair.client.sync(server)
+    assert summary.conflicts == ()
+    assert (other.read("a"), other.read("new/b")) == (b"the second edit", b"the second version")
+    assert same(pair)
+
+
+@pytest.mark.parametrize("giver", ["here", "there"])
+async def test_an_edit_on_the_side_that_had_just_taken_one_is_a_conflict(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch, giver: str
+) -> None:
+    """Nobody has seen what came there, and who edited may not have either."""
+    one, other = (pair.client, pair.server) if giver == "here" else (pair.server, pair.client)
+    one.write("a", "the edit that came", mtime=OLD + 5)
+    after_the_work(monkeypatch, lambda: other.write("a", "another edit", mtime=OLD + 10))
+    await pair.client.sync(server)
+    summary = await pair.client.sync(server)
+    ((path, copy),) = summary.conflicts
+    assert (path, one.read("a"), one.read(copy)) == ("a", b"another edit", b"the edit that came")
+    assert same(pair)
+
+
+async def test_what_was_withheld_travels_in_the_first_pass_in_which_it_is_not(pair: Pair) -> None:
+    """Both sides were the same while one withheld it: the base must not say that the other one has it."""
+    pair.server.write("d/a", "x", mtime=OLD)
+    server = await pair.server.serve()
+    pair.client.write("d/a", "x", mtime=OLD)
+    os.mkfifo(pair.client.folder / "d/b")
+    await pair.client.sync(server)
+    (pair.client.folder / "d/b").unlink()
+    pair.client.write("d/b", "a file now", mtime=OLD)
+    summary = await pair.client.sync(server)
+    assert summary.sent == ("d/b",)
+    assert not summary.notes
+    assert pair.server.read("d/b") == b"a file now"

@@ -1,9 +1,77 @@
 """The base: the last state that both sides agreed on."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from leafsync.engine.core.index import Entry, Index, Kind
-from leafsync.engine.core.names import join
+from leafsync.engine.core.index import Entry, Index, Kind, find
+from leafsync.engine.core.names import join, parent
+from leafsync.engine.core.steps import Plan, Steps
+
+_LEAVES = (Kind.FILE, Kind.SYMLINK)
+
+
+class Look(NamedTuple):
+    """What both sides had at one time."""
+
+    local: Index
+    remote: Mapping[str, Sequence[Entry]]
+    """The listing of each directory that differs from the local one."""
+
+    def there(self, path: str) -> Entry | None:
+        """Return what the other side had at `path`."""
+        directory, _, name = path.rpartition("/")
+        return find(self.remote.get(directory, self.local.children(directory)), name)
+
+
+def brought(plan: Plan, before: Look, after: Look) -> dict[str, Entry]:
+    """Return the files and links that the plan brought from one side to the other, which has them now.
+
+    Both have had these, the giving side when the pass began. It may have edited them since: that is an edit of what
+    both had, and no conflict. What both sides were to take from each other is left out: nobody could say who had it
+    last.
+    """
+    here, there = _arrivals(plan.local), _arrivals(plan.remote)
+    pairs = [(path, after.local.entry(path), before.there(path)) for path in here - there]
+    pairs += [(path, before.local.entry(path), after.there(path)) for path in there - here]
+    return {path: one for path, one, other in pairs if one and other and one.kind in _LEAVES and one.same(other)}
+
+
+def _arrivals(steps: Steps) -> set[str]:
+    moved = [move.target for move in (*steps.asides, *steps.moves)]
+    return {*steps.brought, *moved, *(touch.path for touch in steps.touches)}
+
+
+def with_leaves(base: Index | None, leaves: Mapping[str, Entry]) -> Index:
+    """Return the base with these files and links, and the directories that lead to them.
+
+    One is left out where a directory is in its place, or something else in the place of a directory above.
+    """
+    known = base or Index({"": ()})
+    changed: dict[str, dict[str, Entry]] = {}
+
+    def listing(path: str) -> dict[str, Entry]:
+        if path not in changed:
+            changed[path] = {entry.name: entry for entry in known.children(path)}
+        return changed[path]
+
+    def kind(path: str) -> Kind | None:
+        directory, _, name = path.rpartition("/")
+        found = changed[directory].get(name) if directory in changed else known.entry(path)
+        return found.kind if found is not None else None
+
+    def leads_on(path: str) -> bool:
+        """Whether `path` is a directory or could be made one."""
+        return not path or kind(path) is Kind.DIRECTORY or (kind(path) is None and leads_on(parent(path)))
+
+    for path, leaf in leaves.items():
+        if kind(path) is Kind.DIRECTORY or not leads_on(parent(path)):
+            continue
+        listing(parent(path))[leaf.name] = leaf
+        while (path := parent(path)) and kind(path) is None:
+            name = path.rpartition("/")[2]
+            listing(parent(path))[name] = Entry(name, Kind.DIRECTORY)
+    listings = {path: tuple(entries.values()) for path, entries in changed.items()}
+    return known.updated(listings, (), states={}, problems=())
 
 
 def advance(base: Index | None, local: Index, remote: Mapping[str, Sequence[Entry]]) -> dict[str, Sequence[Entry]]:
@@ -16,6 +84,21 @@ def advance(base: Index | None, local: Index, remote: Mapping[str, Sequence[Entr
     listings: dict[str, Sequence[Entry]] = {}
     _Advance(base or Index({"": ()}), local, remote, listings).directory("", remote[""])
     return listings
+
+
+def agreed(local: Index) -> Index:
+    """Return the base when both sides are the same: what this side has, but for what it withholds.
+
+    The base stands for what the other side has as well, and what is withheld here is not there.
+    """
+    withheld = [path for path, entries in local.directories.items() if len(_taking_part(entries)) < len(entries)]
+    if not withheld:
+        return local
+    return local.replaced({**local.directories, **{path: _taking_part(local.children(path)) for path in withheld}})
+
+
+def _taking_part(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.kind is not Kind.WITHHELD]
 
 
 class _Advance:
@@ -70,7 +153,7 @@ class _Advance:
 
     def _whole(self, path: str) -> None:
         """Take over the local directory."""
-        entries = [entry for entry in self._local.children(path) if entry.kind is not Kind.WITHHELD]
+        entries = _taking_part(self._local.children(path))
         self._listings[path] = entries
         for entry in entries:
             if entry.kind is Kind.DIRECTORY:

@@ -6,8 +6,11 @@ the digest, and nobody may take it for absent, so an ignore rule or a read error
 
 import enum
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from operator import attrgetter
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -79,9 +82,8 @@ class Problem(msgspec.Struct, frozen=True, order=True):
     reason: str
 
 
-def entry_name(entry: Entry) -> str:
-    """Sort key of a listing: code points, which is the order of the UTF-8 bytes too."""
-    return entry.name
+entry_name = attrgetter("name")
+"""Sort key of a listing: code points, which is the order of the UTF-8 bytes too."""
 
 
 def find(entries: Sequence[Entry], name: str) -> Entry | None:
@@ -119,17 +121,17 @@ class Index:
         self,
         directories: Mapping[str, Sequence[Entry]],
         *,
-        states: Mapping[str, Mapping[str, int]] | None = None,
+        states: Mapping[str, Sequence[int]] | None = None,
         problems: Iterable[Problem] = (),
     ) -> None:
         """Build from the listing of every directory (path -> entries, in any order).
 
-        The hash of directory entries is filled in here, from the bottom up. `states` holds, for each directory, a
-        64-bit mark of what stat said about its files when they were hashed (name -> mark), see `state`.
-        Raises KeyError when a directory entry has no listing of its own.
+        The hash of directory entries is filled in here, from the bottom up. `states` holds for each directory, in the
+        order of its entries, a 64-bit mark of what stat said about them when they were hashed, 0 for no mark, see
+        `state`. Raises KeyError when a directory entry has no listing of its own.
         """
         self._directories, self.digest = _with_digests(directories)
-        self._states = dict(states or {})
+        self._states = _in_order(states or {}, directories)
         self.problems = tuple(sorted(problems))
         self.files, self.bytes, self.entries = _totals(self._directories.values())
 
@@ -138,7 +140,7 @@ class Index:
         changed: Mapping[str, Sequence[Entry]],
         gone: Collection[str],
         *,
-        states: Mapping[str, Mapping[str, int]],
+        states: Mapping[str, Sequence[int]],
         problems: Iterable[Problem],
     ) -> "Index":
         """Return this index with other listings of some directories, at a cost that depends on these alone.
@@ -149,7 +151,7 @@ class Index:
         """
         new = Index.__new__(Index)
         new._directories = dict(self._directories)
-        new._states = {**self._states, **states}
+        new._states = self._states | _in_order(states, changed)
         replaced = [self._directories[path] for path in (*changed, *gone) if path in self._directories]
         for path in gone:
             new._directories.pop(path, None)
@@ -178,7 +180,31 @@ class Index:
     def state(self, path: str) -> int | None:
         """Return the mark of the file's stat when it was hashed, None when it is not known."""
         directory, _, name = path.rpartition("/")
-        return self._states.get(directory, {}).get(name)
+        entries, marks = self.children(directory), self._states.get(directory)
+        position = bisect_left(entries, name, key=entry_name)
+        if marks is None or position == len(entries) or entries[position].name != name:
+            return None
+        return marks[position] or None
+
+    def listing(self, path: str, digest: bytes) -> Sequence[Entry] | None:
+        """Return the entries of the directory `path` if it is here and has that digest, else None."""
+        entries = self._directories.get(path)
+        if not path:
+            return entries if digest == self.digest else None
+        directory = self.entry(path)
+        return entries if directory is not None and directory.hash == digest else None
+
+    def changed(self, listings: Mapping[str, Sequence[Entry]]) -> dict[str, Sequence[Entry]]:
+        """Return those of the `listings`, with sorted entries, that are new or not as they are here."""
+        return {path: entries for path, entries in listings.items() if tuple(entries) != self._directories.get(path)}
+
+    def replaced(self, listings: Mapping[str, Sequence[Entry]]) -> "Index":
+        """Return an index of the `listings`, with sorted entries and right digests of directories that are as here.
+
+        It is equal to a new one but for problems and states, and shares with this one what is the same.
+        """
+        gone = [path for path in self._directories if path not in listings]
+        return self.updated(self.changed(listings), gone, states={}, problems=())
 
     def walk(self) -> Iterator[tuple[str, Entry]]:
         """Yield (path, entry) of everything, parents before children."""
@@ -208,7 +234,23 @@ class Index:
             if entry.kind is Kind.DIRECTORY:
                 kept[at] = ()
         kept |= {directory: entries for directory, entries in self._directories.items() if _inside(directory, path)}
-        return Index(kept, states=self._states, problems=problems)
+        states = {
+            directory: [self.state(join(directory, entry.name)) or 0 for entry in kept[directory]] for directory in kept
+        }
+        return Index(kept, states=states, problems=problems)
+
+
+def _in_order(states: Mapping[str, Sequence[int]], listings: Mapping[str, Sequence[Entry]]) -> "dict[str, array[int]]":
+    """Return the marks of each directory in the order of its sorted entries: 8 bytes for each entry."""
+    ordered = {}
+    for path, marks in states.items():
+        entries = listings[path]
+        if all(before.name < after.name for before, after in pairwise(entries)):
+            ordered[path] = array("Q", marks)
+        else:
+            order = sorted(range(len(entries)), key=lambda number: entries[number].name)
+            ordered[path] = array("Q", [marks[number] for number in order])
+    return ordered
 
 
 def _inside(path: str, directory: str) -> bool:
@@ -220,10 +262,12 @@ def _with_digests(directories: Mapping[str, Sequence[Entry]]) -> tuple[dict[str,
     filled: dict[str, Sequence[Entry]] = {}
     for path in sorted(directories, key=_depth, reverse=True):
         entries = tuple(
-            msgspec.structs.replace(entry, hash=digests[join(path, entry.name)])
-            if entry.kind is Kind.DIRECTORY
-            else entry
-            for entry in sorted(directories[path], key=entry_name)
+            [
+                msgspec.structs.replace(entry, hash=digests[join(path, entry.name)])
+                if entry.kind is Kind.DIRECTORY
+                else entry
+                for entry in sorted(directories[path], key=entry_name)
+            ]
         )
         filled[path] = entries
         digests[path] = directory_digest(entries)

@@ -22,11 +22,15 @@ STAGING = ".leafsync_tmp"
 TRASH = ".leafsync_trash"
 IGNORE_FILE = ".leafsyncignore"
 
-_PLAIN = re.compile(r"(?!\.leaf)[A-Za-z0-9_.@+=,-]{1,255}", re.IGNORECASE | re.ASCII)
-"""Names that break no rule, recognised at once because nearly all names are of this kind. ASCII alone: without that
-flag, ignoring case lets in U+212A and U+017F, which are neither one byte long nor always in normal form."""
+_PLAIN = re.compile(r"(?!\.leaf)[ -.0-\[\]-}]{1,255}", re.IGNORECASE | re.ASCII)
+"""Names that break no rule, recognised at once because nearly all names are of this kind: what ASCII prints but slashes
+and the tilde of short names. ASCII alone: without that flag, ignoring case lets in U+212A and U+017F, which are neither
+one byte long nor always in normal form."""
 
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters, line and paragraph separators, and what turns the direction of a text. Which they are is fixed
+for all versions of Unicode."""
+
 _SHORT_OWN = re.compile(r"\.?leafsy~\d", re.IGNORECASE)
 
 
@@ -44,7 +48,7 @@ def name_problem(name: str) -> str | None:
         return "the name is not valid UTF-8"
     if len(encoded) > MAX_NAME:
         return f"the name is longer than {MAX_NAME} bytes"
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _BIDI for character in name):
+    if _CONTROL.search(name):
         return "the name contains control characters"
     if not unicodedata.is_normalized("NFC", name):
         return "the name is not in Unicode normal form C"
@@ -95,7 +99,7 @@ def target_problem(path: str, target: str) -> str | None:
         return "the link's target is not valid UTF-8"
     if len(encoded) > MAX_PATH or "\\" in target:
         return "the link's target is too long or contains a backslash"
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _BIDI for character in target):
+    if _CONTROL.search(target):
         return "the link's target contains control characters"
     steps = [part for part in target.split("/") if part not in ("", ".")]
     names = list(dropwhile("..".__eq__, steps))

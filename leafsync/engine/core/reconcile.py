@@ -7,7 +7,7 @@ in `merge`, renames in `renames`, mass deletes in `deletes`; this module puts th
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from leafsync.engine.core.base import advance
+from leafsync.engine.core.base import advance, agreed
 from leafsync.engine.core.conflicts import CopyName, conflict_name
 from leafsync.engine.core.deletes import (
     MAX_DELETE_SHARE,
@@ -25,7 +25,17 @@ from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Link, Plan, St
 from leafsync.engine.core.trees import Listings
 from leafsync.engine.core.verdict import LOCAL, REMOTE
 
-__all__ = ["MAX_DELETES", "MAX_DELETE_SHARE", "Listings", "Mode", "advance", "conflict_name", "never", "reconcile"]
+__all__ = [
+    "MAX_DELETES",
+    "MAX_DELETE_SHARE",
+    "Listings",
+    "Mode",
+    "advance",
+    "agreed",
+    "conflict_name",
+    "never",
+    "reconcile",
+]
 
 
 def never(_path: str, _directory: bool) -> bool:

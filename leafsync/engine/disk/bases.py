@@ -8,13 +8,13 @@ base: the next pass is like a first contact, which deletes nothing.
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 from blake3 import blake3
 
-from leafsync.engine.core.index import Entry, Kind
+from leafsync.engine.core.index import Entry, Index, Kind
 from leafsync.engine.core.names import join
 from leafsync.engine.core.steps import NOTHING_HELD, Held
 from leafsync.engine.disk.database import Database, signed, unsigned
@@ -56,12 +56,6 @@ class Bases(Database):
             row = (identity.id, identity.marked, signed(identity.inode))
             connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?)", row)
 
-    def base_digest(self, peer: str, remote: str) -> bytes | None:
-        """Return the digest of the base, None when there is none. Its listings may still turn out to be damaged."""
-        with self._use() as connection:
-            found = _find(connection, peer, remote)
-        return found[2] if found is not None else None
-
     def base(self, peer: str, remote: str) -> dict[str, tuple[Entry, ...]] | None:
         """Return the listings of the base (directory -> entries), None when there is none that is whole.
 
@@ -71,7 +65,7 @@ class Bases(Database):
             found = _find(connection, peer, remote)
             if found is None:
                 return None
-            number, directories, _digest = found
+            number, _digest, directories = found
             rows = connection.execute("SELECT path, checksum, entries FROM listings WHERE base = ?", (number,))
             listings = _decoded(rows, directories)
         if listings is None:
@@ -80,27 +74,44 @@ class Bases(Database):
                 _forget(connection, number)
         return listings
 
-    def put_base(self, peer: str, remote: str, digest: bytes, listings: Mapping[str, Sequence[Entry]]) -> None:
-        """Remember the base, in one transaction. Directories that did not change are not written again."""
-        encoded = {path: _ENCODER.encode(entries) for path, entries in listings.items()}
-        checksums = {path: _listing_checksum(path, entries) for path, entries in encoded.items()}
+    def base_digest(self, peer: str, remote: str) -> bytes | None:
+        """Return the digest of the base, None when there is none. Whether its listings are whole, only `base` says."""
+        with self._use() as connection:
+            found = _find(connection, peer, remote)
+        return found[1] if found else None
+
+    def put_base(
+        self,
+        peer: str,
+        remote: str,
+        digest: bytes,
+        listings: Mapping[str, Sequence[Entry]],
+        *,
+        before: Index | None = None,
+    ) -> None:
+        """Remember the base, in one transaction. Directories that did not change are not written again.
+
+        `before` is the base that the caller knows: if it still is the one here, what it shares with the new one is not
+        even looked at.
+        """
         with self._write() as connection:
-            checksum = _base_checksum(peer, remote, digest, len(encoded))
+            found = _find(connection, peer, remote)
+            checksum = _base_checksum(peer, remote, digest, len(listings))
             (number,) = connection.execute(
                 "INSERT INTO bases (peer, remote, digest, directories, checksum) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (peer, remote) DO UPDATE SET digest = excluded.digest,"
                 " directories = excluded.directories, checksum = excluded.checksum RETURNING number",
-                (peer, remote, digest, len(encoded), checksum),
+                (peer, remote, digest, len(listings), checksum),
             ).fetchone()
-            known = dict(connection.execute("SELECT path, checksum FROM listings WHERE base = ?", (number,)))
-            gone = [(number, path) for path in known if path not in encoded]
+            if before is not None and found is not None and found[1] == before.digest:
+                old: Iterable[str] = before.directories
+                rows = _rows(number, before.changed(listings), {})
+            else:
+                known = dict(connection.execute("SELECT path, checksum FROM listings WHERE base = ?", (number,)))
+                old, rows = known, _rows(number, listings, known)
+            gone = [(number, path) for path in old if path not in listings]
             connection.executemany("DELETE FROM listings WHERE base = ? AND path = ?", gone)
-            changed = [
-                (number, path, checksums[path], entries)
-                for path, entries in encoded.items()
-                if known.get(path) != checksums[path]
-            ]
-            connection.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)", changed)
+            connection.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)", rows)
 
     def held(self, peer: str, remote: str) -> Held:
         """Return the deletes that wait. If these are damaged, the base is forgotten: no delete can come of it then."""
@@ -129,8 +140,20 @@ class Bases(Database):
                 connection.execute("INSERT INTO held VALUES (?, ?, ?, ?)", row)
 
 
-def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, int, bytes] | None:
-    """Return number, count of directories and digest of a base."""
+def _rows(
+    number: int, listings: Mapping[str, Sequence[Entry]], known: Mapping[str, bytes]
+) -> Iterator[tuple[int, str, bytes, bytes]]:
+    """Yield the rows of listings, one at a time because all together are large; not those that are `known`, path ->
+    checksum."""
+    for path, entries in listings.items():
+        encoded = _ENCODER.encode(entries)
+        checksum = _listing_checksum(path, encoded)
+        if known.get(path) != checksum:
+            yield number, path, checksum, encoded
+
+
+def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, bytes, int] | None:
+    """Return number, digest and count of directories of a base."""
     query = "SELECT number, digest, directories, checksum FROM bases WHERE peer = ? AND remote = ?"
     row = connection.execute(query, (peer, remote)).fetchone()
     if row is None:
@@ -138,7 +161,7 @@ def _find(connection: sqlite3.Connection, peer: str, remote: str) -> tuple[int, 
     number, digest, directories, checksum = row
     with contextlib.suppress(TypeError, OverflowError):  # values of another type than were written
         if checksum == _base_checksum(peer, remote, digest, directories):
-            return number, directories, digest
+            return number, digest, directories
     _log.warning("the record of what was agreed with %s is damaged: it counts as a first contact", peer)
     return None
 

@@ -79,7 +79,8 @@ def commit_group(folder: Folder, store: Store, items: Sequence[Commit], trash: T
     try:
         with folder.handles():
             group.dress()
-            group.sync()
+        group.sync()
+        with folder.handles():  # anew: during the flush a directory may have gone elsewhere, and its descriptor along
             group.place()
             group.sync_directories()
             group.look()
@@ -218,8 +219,7 @@ def replace(folder: Folder, source: str, path: str, local: Entry | None, expecte
     before = folder.stat(path)
     if before is None or not matches(folder, path, before, local, expected):
         raise EntryChanged(path=path)
-    trash.keep(path)
-    put(folder, source, path, before)
+    put(folder, source, path, before, parent(trash.keep(path)))
 
 
 def close(staged: StagedFile | Staged) -> None:

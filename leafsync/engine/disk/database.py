@@ -5,10 +5,11 @@ one short transaction, and one that has to wait does so for `BUSY_SECONDS` at mo
 """
 
 import contextlib
+import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
-from os import O_CLOEXEC, O_CREAT, O_RDWR, close as close_fd, open as open_fd
 from pathlib import Path
 from typing import Self
 
@@ -63,12 +64,13 @@ class Database(Closing):
     def open(cls, path: Path) -> Self:
         """Open the file at `path`, or make it, for this user alone.
 
-        Raises StoreUnusable when it is damaged, another program's or a newer version's; the file stays as it is.
+        Raises StoreUnusable when it is damaged, another program's or a newer version's, or when others could have
+        written it; the file stays as it is. An empty file is a new one: a run was killed before anything was in it.
         """
         connection = None
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            close_fd(open_fd(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600))
+            _check_file(path)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             prepare(connection)
         except (OSError, sqlite3.Error, _Unusable) as error:
@@ -132,6 +134,24 @@ class Database(Closing):
 
 class _Unusable(Exception):
     """Why the file cannot be used."""
+
+
+def _check_file(path: Path) -> None:
+    """Make the file if it is not there, and check that nobody else can have written it. Raises OSError, _Unusable.
+
+    What is in it decides what counts as deleted.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        status = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise _Unusable("it is not a regular file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise _Unusable(f"it belongs to another user (uid {status.st_uid})")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _Unusable(f"other users can write it (run: chmod 600 {path})")
 
 
 def prepare(connection: sqlite3.Connection) -> None:

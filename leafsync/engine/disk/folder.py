@@ -35,6 +35,7 @@ from leafsync.engine.disk.system import (
 from leafsync.errors import (
     DiskFailed,
     DiskFull,
+    EntryChanged,
     EntryRefused,
     FolderInUse,
     FolderMissing,
@@ -336,18 +337,23 @@ class Folder(Closing):
             old, new = handles.locate(source), handles.locate(target)
             os.link(old[1], new[1], src_dir_fd=old[0], dst_dir_fd=new[0], follow_symlinks=False)
 
-    def set_times(self, path: str, mtime_ns: int) -> None:
-        """Set the modification time (nanoseconds since 1970) of the entry itself."""
-        with self.handles() as handles:
-            directory, name = handles.locate(path)
-            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=directory, follow_symlinks=False)
+    def touch(self, path: str, mark: int, *, executable: bool, mtime_ns: int) -> os.stat_result:
+        """Set permissions and time (nanoseconds since 1970) of the file `path`, and return its stat after that.
 
-    def set_executable(self, path: str, executable: bool) -> None:
-        """Give execute permission to who may read, as `chmod +x` under the umask, or take it from all. Raises
-        EntryRefused."""
-        fd = self.open_file(path)
+        Execute permission is given to who may read, as by `chmod +x` under the umask, or taken from all. Only the file
+        that has the state `mark` is changed: one that takes its name in that instant stays as it was saved. Raises
+        EntryChanged, EntryRefused.
+        """
         try:
-            os.fchmod(fd, self.file_mode(executable, os.fstat(fd)))
+            fd = self.open_file(path)
+        except FileNotFoundError:
+            raise EntryChanged(path=path) from None
+        try:
+            stat = os.fstat(fd)
+            if state_mark(stat) != mark:
+                raise EntryChanged(path=path)
+            self.dress(fd, self.file_mode(executable, stat), mtime_ns)
+            return os.fstat(fd)
         finally:
             os.close(fd)
 
@@ -383,10 +389,13 @@ class Folder(Closing):
         return _only_regular(fd, path)
 
     def write_at(self, fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
-        """Write all of `data` at `offset`."""
+        """Write all of `data` at `offset`. A disk that takes nothing is an error: it would be tried for ever."""
         written = os.pwrite(fd, data, offset)
         while written < len(data):
-            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+            more = os.pwrite(fd, memoryview(data)[written:], offset + written)
+            if not more:
+                raise OSError(errno.EIO, "nothing more was written")
+            written += more
 
     def clone(self, source_fd: int, source: int, length: int, fd: int, offset: int) -> bool:
         """Take `length` bytes of another file without copying them; False where the filesystem cannot."""

@@ -167,8 +167,12 @@ def _parsed(lines: list[str] | tuple[str, ...]) -> Iterator[_Line]:
             expression, excludes = GitIgnoreSpecPattern.pattern_to_regex(pattern)
             if expression is not None and excludes is not None:
                 expression = _exact(expression)
-                re.compile(expression)
+                if re.compile(expression).groups:
+                    # The library strips tabs and the like, which git does not, and sees another pattern then.
+                    raise _BadLine("there is white space at its end")
                 yield _Line(expression, excludes, only_directories)
+        except _BadLine:
+            raise
         except Exception as error:  # whatever a library makes of a user's line: it costs that line alone
             raise _BadLine(f"not a pattern ({error})") from error
 

@@ -2,8 +2,10 @@
 
 import os
 import threading
-from collections.abc import Collection, Mapping
+from array import array
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.merkle import CHUNK_SIZE
@@ -57,15 +59,16 @@ def scan(
     index, and the entry is withheld, so nobody takes it for absent (fault case 73).
     """
     _check_root(folder)
-    walk = Walk(folder, Known(store, previous, placed), cancelled or threading.Event())
+    hashing = _Hashing(store, hasher, now_ns, progress, cancelled)
+    walk = Walk(folder, Known(store, previous, placed), cancelled or threading.Event(), hashing.run)
     with folder.handles():
         walk.root()
-    hashed = _hash(walk, store, hasher, now_ns, progress, cancelled)
+    hashing.run(walk)
     _check_root(folder)
     index = Index(walk.listings, states=walk.states, problems=walk.problems + walk.ignore.problems)
     if walk.complete:
-        store.forget_except({mark for marks in walk.states.values() for mark in marks.values()})
-    return Scan(index, walk.ignore, len(hashed), sum(result.stat.st_size for result in hashed), walk.marks)
+        store.forget_except(array("Q", filter(None, chain.from_iterable(walk.states.values()))))
+    return Scan(index, walk.ignore, hashing.files, hashing.bytes, walk.marks)
 
 
 def rescan(
@@ -87,10 +90,11 @@ def rescan(
     gone stands for the nearest one above that is there. Parameters and errors are those of `scan`.
     """
     _check_root(folder)
-    walk = _Revisit(folder, store, previous, placed, cancelled or threading.Event())
+    hashing = _Hashing(store, hasher, now_ns, progress, cancelled)
+    walk = _Revisit(folder, store, previous, placed, cancelled or threading.Event(), hashing.run)
     with folder.handles():
         walk.visit(directories)
-    hashed = _hash(walk, store, hasher, now_ns, progress, cancelled)
+    hashing.run(walk)
     _check_root(folder)
     stale = walk.listings.keys() | walk.gone
     problems = [problem for problem in previous.index.problems if parent(problem.path) not in stale]
@@ -101,7 +105,7 @@ def rescan(
     marks = {**previous.marks, **walk.marks}
     for path in walk.gone:
         marks.pop(path, None)
-    return Scan(index, walk.ignore, len(hashed), sum(result.stat.st_size for result in hashed), marks)
+    return Scan(index, walk.ignore, hashing.files, hashing.bytes, marks)
 
 
 def _check_root(folder: Folder) -> None:
@@ -113,9 +117,15 @@ class _Revisit(Walk):
     """A walk through some directories of a folder of which a scan is there already."""
 
     def __init__(
-        self, folder: Folder, store: Store, previous: Scan, placed: Mapping[int, bytes], cancelled: threading.Event
+        self,
+        folder: Folder,
+        store: Store,
+        previous: Scan,
+        placed: Mapping[int, bytes],
+        cancelled: threading.Event,
+        hash_files: Callable[[Walk], None],
     ) -> None:
-        super().__init__(folder, Known(store, previous.index, placed, few=True), cancelled)
+        super().__init__(folder, Known(store, previous.index, placed, few=True), cancelled, hash_files)
         self.ignore = previous.ignore.copy()
         self.gone: set[str] = set()
         """Directories of the previous scan that are there no more."""
@@ -189,34 +199,42 @@ class _Revisit(Walk):
             self.problems = [problem for problem in self.problems if parent(problem.path) != path]
 
 
-def _hash(
-    walk: Walk,
-    store: Store,
-    hasher: Hasher,
-    now_ns: int,
-    progress: Progress | None,
-    cancelled: threading.Event | None,
-) -> list[Hashed]:
-    """Hash the files that the walk found unknown, and add them to its listings. Returns those that worked."""
-    done: list[Hashed] = []
-    for result in hasher.hash_many(walk.folder, walk.unhashed, progress=progress, cancelled=cancelled):
-        directory, _, name = result.path.rpartition("/")
-        if result.error is None:
-            done.append(result)
-            walk.listings[directory].append(file_entry(name, result.stat, result.root))
-            walk.states[directory][name] = state_mark(result.stat)
-        elif result.error != GONE:
-            reason = (
-                "busy: it changes while it is read" if result.error == BUSY else f"it cannot be read: {result.error}"
-            )
-            walk.listings[directory].append(walk.withheld(result.path, reason))
-    store.put_hashes(
-        HashRow(
-            state_mark(result.stat),
-            result.root,
-            result.leaves if result.stat.st_size > CHUNK_SIZE else None,
-            is_racy(result.stat, now_ns),
-        )
-        for result in done
-    )
-    return done
+class _Hashing:
+    """Hashes the files that a walk found unknown, as it finds them."""
+
+    def __init__(
+        self,
+        store: Store,
+        hasher: Hasher,
+        now_ns: int,
+        progress: Progress | None,
+        cancelled: threading.Event | None,
+    ) -> None:
+        self.files = 0
+        self.bytes = 0
+        self._store = store
+        self._hasher = hasher
+        self._now_ns = now_ns
+        self._progress = progress
+        self._cancelled = cancelled
+
+    def run(self, walk: Walk) -> None:
+        """Hash the files that wait, add them to the listings, and remember their hashes."""
+        waiting, walk.unhashed = walk.unhashed, []
+        rows: list[HashRow] = []
+        for result in self._hasher.hash_many(walk.folder, waiting, progress=self._progress, cancelled=self._cancelled):
+            directory, _, name = result.path.rpartition("/")
+            if result.error is None:
+                walk.put(directory, file_entry(name, result.stat, result.root), state_mark(result.stat))
+                rows.append(self._row(result))
+                self.bytes += result.stat.st_size
+            elif result.error != GONE:
+                busy = result.error == BUSY
+                reason = "busy: it changes while it is read" if busy else f"it cannot be read: {result.error}"
+                walk.put(directory, walk.withheld(result.path, reason))
+        self.files += len(rows)
+        self._store.put_hashes(rows)
+
+    def _row(self, result: Hashed) -> HashRow:
+        leaves = result.leaves if result.stat.st_size > CHUNK_SIZE else None
+        return HashRow(state_mark(result.stat), result.root, leaves, is_racy(result.stat, self._now_ns))

@@ -7,12 +7,12 @@ import stat as modes
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import path_problem
 from leafsync.engine.disk.folder import Folder, disk_error, state_mark
-from leafsync.errors import DiskFailed, EntryChanged, EntryRefused
+from leafsync.errors import DirectoryNotEmpty, DiskFailed, EntryChanged, EntryRefused
 
 _NOT_OURS = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EINVAL})
 """A parent is a symlink, no directory or on another filesystem, or the path is not a relative one."""
 
-_CHANGED = frozenset({errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY})
+_CHANGED = frozenset({errno.ENOENT, errno.EEXIST, errno.EISDIR})
 
 
 def check_path(path: str) -> None:
@@ -55,6 +55,8 @@ def change_error(error: OSError, path: str) -> DiskFailed:
     """Return what went wrong when `path` was to be changed: it is not ours, it is not what was seen, or the disk."""
     if error.errno in _NOT_OURS:
         return EntryRefused(path=path)
+    if error.errno == errno.ENOTEMPTY:
+        return DirectoryNotEmpty(path=path)
     if error.errno in _CHANGED:
         return EntryChanged(path=path)
     return disk_error(error, path)

@@ -20,7 +20,8 @@ from leafsync.engine.disk.trash import Trash
 from leafsync.errors import DiskFull, EntryRefused, LeafSyncError
 
 RESERVE = 64 << 20
-"""Bytes of free space that a fetch leaves alone, so that it does not take the disk from everything else (case 69)."""
+"""Bytes of free space that a fetch leaves alone, so that it does not take the disk from everything else (case 69).
+DiskFull names it."""
 
 MAX_ORPHAN_AGE = 24 * 3600.0
 """Seconds that a staging file without a row is kept: it is of a run that was killed, or of one that still goes on."""

@@ -55,12 +55,12 @@ class Store(Bases, Passes):
     def load_roots(self) -> dict[int, bytes]:
         """Return mark -> root of every file whose hash can be relied on."""
         with self._use() as connection:
-            rows = connection.execute("SELECT mark, root, checksum FROM hashes WHERE racy = 0").fetchall()
-        return {
-            number: root
-            for mark, root, checksum in rows
-            if isinstance(root, bytes) and checksum == xxh3_64_digest(root + b"\0", number := unsigned(mark))
-        }
+            rows = connection.execute("SELECT mark, root, checksum FROM hashes WHERE racy = 0")
+            return {
+                number: root
+                for mark, root, checksum in rows
+                if isinstance(root, bytes) and checksum == xxh3_64_digest(root + b"\0", number := unsigned(mark))
+            }
 
     def load_racy(self) -> frozenset[int]:
         """Return the marks of the files that have to be hashed again."""

@@ -5,7 +5,8 @@ import os
 import stat as modes
 import threading
 import unicodedata
-from collections.abc import Mapping
+from array import array
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
@@ -36,6 +37,10 @@ FEW = 200
 
 MOUNTED = "another filesystem is mounted here"
 
+MAX_UNHASHED = 4096
+"""Files that wait until they are hashed: enough for all threads, few enough that what stat said of them, 700 bytes
+each, does not count beside the index."""
+
 _EXECUTABLE = modes.S_IXUSR
 _MAX_TIME = (1 << 63) - 1
 
@@ -51,6 +56,11 @@ def file_entry(name: str, stat: os.stat_result, root: bytes) -> Entry:
     return Entry(name, Kind.FILE, stat.st_size, file_time(stat), stat.st_mode & _EXECUTABLE != 0, root)
 
 
+MAX_SINGLE = 10_000
+"""Files that are looked up in the cache one by one, before all of it is read: where there is an index already nearly
+nothing else has to be looked up, and all of it is as large as the index."""
+
+
 class Known:
     """Roots of files that did not change, out of the last index and the cache."""
 
@@ -62,21 +72,21 @@ class Known:
         self._placed = placed
         self._store = store
         self._previous = previous
-        self._few = FEW if few else 0
+        self._few = FEW if few else MAX_SINGLE if previous is not None else 0
         self._racy = store.load_racy() if previous is not None else frozenset()
         self._cached: dict[int, bytes] | None = None
 
-    def before(self, directory: str) -> dict[str, bytes]:
-        """Return name -> root of the files that the last index has in a directory."""
+    def before(self, directory: str) -> dict[str, Entry]:
+        """Return name -> entry of the files that the last index has in a directory."""
         if self._previous is None:
             return {}
-        return {entry.name: entry.hash for entry in self._previous.children(directory) if entry.kind is Kind.FILE}
+        return {entry.name: entry for entry in self._previous.children(directory) if entry.kind is Kind.FILE}
 
-    def root(self, path: str, mark: int, before: bytes | None) -> bytes | None:
-        """Return the root of a file with this mark; `before` is the one in the last index."""
+    def root(self, path: str, mark: int, before: Entry | None) -> bytes | None:
+        """Return the root of a file with this mark; `before` is what the last index has there."""
         previous = self._previous
         if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
-            return before
+            return before.hash
         if mark in self._placed:
             return self._placed[mark]
         if self._few > 0:
@@ -90,19 +100,23 @@ class Known:
 class Walk:
     """One walk down the folder, and what it found so far."""
 
-    def __init__(self, folder: Folder, known: Known, cancelled: threading.Event) -> None:
+    def __init__(
+        self, folder: Folder, known: Known, cancelled: threading.Event, hash_files: Callable[["Walk"], None]
+    ) -> None:
+        """`hash_files` hashes the files that are `unhashed` by then, and adds them to the listings."""
         self.folder = folder
         self.known = known
         self.cancelled = cancelled
+        self._hash = hash_files
         self.ignore = IgnoreRules()
         self.listings: dict[str, list[Entry]] = {}
-        self.states: dict[str, dict[str, int]] = {}
-        """For each directory, the state marks of its files."""
+        self.states: dict[str, array[int]] = {}
+        """For each directory, the state marks of its entries in the order of its listing, 0 for all but files."""
         self.marks: dict[str, int] = {}
         """The state mark of each directory, taken before it was listed."""
         self.problems: list[Problem] = []
         self.unhashed: list[tuple[str, os.stat_result]] = []
-        """Files that nothing is known of; they are in no listing yet."""
+        """Files that nothing is known of; they are in no listing yet. Few at a time: see MAX_UNHASHED."""
         self.complete = True
         """Whether every directory could be read, so that a hash nobody asked for is of no more use."""
 
@@ -125,9 +139,7 @@ class Walk:
         """Take in the listing of a directory, and walk what is below. `mark` is its state before it was listed."""
         if self.cancelled.is_set():
             raise Cancelled
-        entries: list[Entry] = []
-        states: dict[str, int] = {}
-        self.listings[path], self.states[path], self.marks[path] = entries, states, mark
+        self.listings[path], self.states[path], self.marks[path] = [], array("Q"), mark
         self.load_rules(path, found)
         found = self.usable(path, found)
         before = self.known.before(path)
@@ -144,7 +156,8 @@ class Walk:
             elif len(child) > MAX_PATH // 4 and len(child.encode()) > MAX_PATH:
                 entry = self.withheld(child, f"the path is longer than {MAX_PATH} bytes")
             elif modes.S_ISREG(stat.st_mode):
-                entry = self.file(child, name, stat, before.get(name), states)
+                self.file(path, name, stat, before.get(name))
+                continue
             elif is_directory:
                 entry = self.subdirectory(child, stat)
             elif modes.S_ISLNK(stat.st_mode):
@@ -152,7 +165,14 @@ class Walk:
             else:
                 entry = self.withheld(child, "it is not a file, directory or symbolic link")
             if entry is not None:
-                entries.append(entry)
+                self.put(path, entry)
+        if len(self.unhashed) >= MAX_UNHASHED:
+            self._hash(self)
+
+    def put(self, directory: str, entry: Entry, mark: int = 0) -> None:
+        """Add an entry, for a file with its state mark, to the listing of a directory."""
+        self.listings[directory].append(entry)
+        self.states[directory].append(mark)
 
     def usable(self, path: str, found: list[tuple[str, os.stat_result]]) -> list[tuple[str, os.stat_result]]:
         """Leave out our own directories and names that cannot travel, and withhold names that collide with such."""
@@ -172,7 +192,7 @@ class Walk:
         colliding = [name for name, _stat in kept if name in refused]
         for name in colliding:
             reason = "another name here differs only in its Unicode normal form"
-            self.listings[path].append(self.withheld(join(path, name), reason))
+            self.put(path, self.withheld(join(path, name), reason))
         return [(name, stat) for name, stat in kept if name not in colliding]
 
     def report(self, path: str, name: str, stat: os.stat_result, problem: str) -> None:
@@ -185,18 +205,22 @@ class Walk:
         self.problems.append(Problem(path, reason))
         return Entry(path.rpartition("/")[2], Kind.WITHHELD, target=reason)
 
-    def file(
-        self, path: str, name: str, stat: os.stat_result, before: bytes | None, states: dict[str, int]
-    ) -> Entry | None:
+    def file(self, directory: str, name: str, stat: os.stat_result, before: Entry | None) -> None:
+        """Add a file to the listing of its directory, or to those that have to be hashed.
+
+        An entry that is as `before` is that one: two indexes of a folder share what did not change.
+        """
+        path = join(directory, name)
         if stat.st_size > MAX_FILE_SIZE:
-            return self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB")
+            self.put(directory, self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB"))
+            return
         mark = state_mark(stat)
         root = self.known.root(path, mark, before)
         if root is None:
             self.unhashed.append((path, stat))
-            return None
-        states[name] = mark
-        return file_entry(name, stat, root)
+            return
+        entry = file_entry(name, stat, root)
+        self.put(directory, before if before == entry else entry, mark)
 
     def subdirectory(self, path: str, stat: os.stat_result) -> Entry | None:
         """Walk a directory in another one; None when it is gone."""

@@ -35,18 +35,22 @@ _REFUSALS = frozenset(
 
 
 def ended_by_peer(event: ConnectionTerminated, *, address: str, own_fingerprint: str) -> LeafSyncError:
-    """Return the error for a close the peer sent. Its application code is the field `code` of a PeerClosed."""
+    """Return the error for a close the peer sent.
+
+    The field `code` of a PeerClosed is an application's code. The transport has codes of its own, in which the same
+    numbers mean something else (RFC 9000 section 20): they are the field `transport_code`.
+    """
     code = event.error_code
     if event.frame_type is None:
         return PeerClosed(peer=address, reason=event.reason_phrase or f"code {code}", code=code)
     if code in _CRYPTO_ERRORS:
         return _from_alert(code - _CRYPTO_ERRORS.start, address, own_fingerprint)
     if code == QuicErrorCode.CONNECTION_REFUSED:
-        return PeerClosed(peer=address, reason="it has too many connections now", code=code)
+        return PeerClosed(peer=address, reason="it has too many connections now", transport_code=code)
     if code in (QuicErrorCode.NO_ERROR, QuicErrorCode.APPLICATION_ERROR):
-        return PeerClosed(peer=address, reason="it is shutting down", code=code)
-    reason = f"it reports transport error {code}"
-    return PeerClosed(peer=address, reason=f"{reason}: {event.reason_phrase}".removesuffix(": "), code=code)
+        return PeerClosed(peer=address, reason="it is shutting down", transport_code=code)
+    reason = f"it reports transport error {code}: {event.reason_phrase}".removesuffix(": ")
+    return PeerClosed(peer=address, reason=reason, transport_code=code)
 
 
 def ended_here(event: ConnectionTerminated, *, address: str) -> LeafSyncError:

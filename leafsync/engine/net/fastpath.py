@@ -43,7 +43,6 @@ FAST_OF_QUIC: Final = (
     "_logger",
     "_loss._cc.bytes_in_flight",
     "_loss._cc.congestion_window",
-    "_loss._cc.on_packet_sent",
     "_loss._pacer.bucket_time",
     "_loss._pacer.next_send_time",
     "_loss._pacer.packet_time",

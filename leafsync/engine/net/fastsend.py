@@ -16,12 +16,15 @@ from aioquic import tls
 from aioquic.buffer import encode_uint_var
 from aioquic.quic.connection import QuicConnection, QuicConnectionState, QuicReceiveContext
 from aioquic.quic.packet import QuicPacketType
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
+from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStream, QuicStreamSender
 
 from leafsync.engine.net.addresses import SocketAddress
+from leafsync.engine.net.congestion import BbrControl, StampedPacket
+from leafsync.engine.net.delivery import Stamp
 from leafsync.engine.net.fastreceive import PROTECTED_BITS, SAMPLE, SHORT_HEADER, SPIN_BIT, TWO_BYTES
 from leafsync.engine.net.segmented import SegmentedBuffer
+from leafsync.engine.net.turns import TURNS
 
 if TYPE_CHECKING:
     from aioquic._crypto import AEAD, HeaderProtection
@@ -39,7 +42,7 @@ TURN: Final = 16
 """Packets of one stream before the next one's: streams share evenly, and the receiver still has runs to join."""
 
 
-class BulkPacket(QuicSentPacket):
+class BulkPacket(StampedPacket):
     """What loss recovery keeps of a packet built here; all that never differs belongs to the class."""
 
     epoch = tls.Epoch.ONE_RTT
@@ -49,9 +52,10 @@ class BulkPacket(QuicSentPacket):
     packet_type = QuicPacketType.ONE_RTT
     quic_logger_frames: list[dict[str, Any]] = []  # noqa: RUF012  upstream's type; nobody logs when this is used
 
-    def __init__(self, number: int, sent_time: float, sent_bytes: int, handlers: list[tuple[Any, Any]]) -> None:
+    def __init__(self, number: int, stamp: Stamp, sent_bytes: int, handlers: list[tuple[Any, Any]]) -> None:
         self.packet_number = number
-        self.sent_time = sent_time
+        self.stamp = stamp
+        self.sent_time = stamp.sent_at
         self.sent_bytes = sent_bytes
         self.delivery_handlers = handlers
 
@@ -129,9 +133,10 @@ class FastSend(QuicConnection):
         return len(pending) > 1 or (len(pending) == 1 and len(pending[0]) >= self._max_datagram_size)
 
     def _packets_allowed(self, now: float) -> int:
-        """Return how many packets congestion window and pacing let out now."""
+        """Return how many packets congestion window, pacing and the turn of the loop let out now."""
         control, pacer = self._loss._cc, self._loss._pacer
         packets = max(0, control.congestion_window - control.bytes_in_flight) // self._max_datagram_size
+        packets = min(packets, TURNS.datagrams)
         if packets and pacer.packet_time is not None:
             pacer.update_bucket(now)
             packets = min(packets, math.ceil(max(0.0, pacer.bucket_time) / pacer.packet_time))
@@ -181,7 +186,9 @@ class FastSend(QuicConnection):
         stop = min(start + packets * room, limit)
         aead = cast("AEAD", send.aead)
         encrypt, iv = aead._aead.encrypt, aead._iv
-        control, sent_packets = self._loss._cc, self._spaces[tls.Epoch.ONE_RTT].sent_packets
+        sent_packets = self._spaces[tls.Epoch.ONE_RTT].sent_packets
+        control = cast("BbrControl", self._loss._cc)
+        stamp, in_all = control.stamp(now), 0
         delivered, number = self._on_bulk_delivery, self._packet_number
         overhead = len(prefix) + 2
         view = memoryview(sender._buffer[start - sender._buffer_start : stop - sender._buffer_start])
@@ -192,10 +199,11 @@ class FastSend(QuicConnection):
             body = encrypt((iv ^ number).to_bytes(12, "big"), plain, header)
             headers.append(header)
             bodies.append(body)
-            packet = BulkPacket(number, now, overhead + len(body), [(delivered, (sender, at, end))])
-            sent_packets[number] = packet
-            control.on_packet_sent(packet=packet)
+            size = overhead + len(body)
+            in_all += size
+            sent_packets[number] = BulkPacket(number, stamp, size, [(delivered, (sender, at, end))])
             number += 1
+        control.on_burst_sent(stamp, in_all)
         self._packet_number = number
         sender._pending.subtract(start, stop)
         if stop > sender.highest_offset:

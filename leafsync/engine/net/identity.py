@@ -92,25 +92,72 @@ class Identity:
 
 
 def load_or_create_identity(path: Path) -> Identity:
-    """Return the identity kept in `path` (PKCS8 PEM, mode 0600), made now if there is no file.
+    """Return the identity kept in `path` (PKCS8 PEM, mode 0600), made now if there never was one.
 
-    Two processes that start at once end with one key. An existing file is never replaced: a new key would silently
-    cost every peer's trust (fault case 81).
+    Two processes that start at once end with one key. An existing file is never replaced, nor one that is gone: a new
+    key would silently cost every peer's trust (fault case 81). So the fingerprint is noted beside it.
 
     Raises:
-        IdentityUnusable: the file is a symlink, readable by others, somebody else's, or no Ed25519 key; or the
-            directory cannot be written. The reason says what to do.
+        IdentityUnusable: the file is a symlink, readable by others, somebody else's, no Ed25519 key, missing, or not
+            the key that was noted; or the directory cannot be written. The reason says what to do.
     """
+    noted = _noted(path)  # before the key: a process that makes it meanwhile notes it after that
     try:
         pem = _read_private(path)
         if pem is None:
+            if noted is not None:
+                raise IdentityUnusable(path=path, reason=f"it is missing; {_remedy(path)}")
             _create(path)
             pem = _read_private(path)
     except OSError as error:
         raise IdentityUnusable(path=path, reason=error.strerror or "it cannot be opened") from error
     if pem is None:
         raise IdentityUnusable(path=path, reason="it vanished while it was being read")
-    return Identity.of(_parse(path, pem))
+    identity = Identity.of(_parse(path, pem))
+    if noted and noted != identity.fingerprint:
+        raise IdentityUnusable(path=path, reason=f"it is not the key of this device, {noted}; {_remedy(path)}")
+    if not noted:
+        _note(path, identity.fingerprint)
+    return identity
+
+
+def _note_of(path: Path) -> Path:
+    """Return where the fingerprint of the key in `path` is noted."""
+    return path.with_suffix(".fingerprint")
+
+
+def _noted(path: Path) -> Fingerprint | None:
+    """Return the fingerprint that was noted, None if none was, "" if that cannot be told any more."""
+    try:
+        descriptor = os.open(_note_of(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""
+    try:
+        text = os.read(descriptor, MAX_KEY_FILE).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return text if _FINGERPRINT.fullmatch(text) else ""
+
+
+def _note(path: Path, fingerprint: Fingerprint) -> None:
+    """Note whose key it is. A directory that cannot be written to has the key alone, which is as good as before."""
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with contextlib.suppress(OSError):
+        _write_private(staged, f"{fingerprint}\n".encode())
+        staged.replace(_note_of(path))
+    with contextlib.suppress(OSError):
+        staged.unlink(missing_ok=True)
+
+
+def _remedy(path: Path) -> str:
+    note = _note_of(path).name
+    return (
+        f"restore it from a backup, or move it and {note} away to get a new key, which every peer must then trust anew"
+    )
 
 
 def _read_private(path: Path) -> bytes | None:
@@ -125,17 +172,22 @@ def _read_private(path: Path) -> bytes | None:
         if path.is_symlink():
             raise _symlink(path) from None
         raise
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise IdentityUnusable(path=path, reason="it is not a regular file; move it away")
-        if status.st_uid != os.geteuid():
-            raise IdentityUnusable(
-                path=path, reason=f"it belongs to another user (uid {status.st_uid}); run: chown {os.geteuid()} {path}"
-            )
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise IdentityUnusable(path=path, reason=f"other users can reach it; run: chmod 600 {path}")
-        return file.read(MAX_KEY_FILE)
+    try:
+        _check_file(path, os.fstat(descriptor))
+        return os.read(descriptor, MAX_KEY_FILE)
+    finally:
+        os.close(descriptor)
+
+
+def _check_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise IdentityUnusable(path=path, reason="it is not a regular file; move it away")
+    if status.st_uid != os.geteuid():
+        raise IdentityUnusable(
+            path=path, reason=f"it belongs to another user (uid {status.st_uid}); run: chown {os.geteuid()} {path}"
+        )
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise IdentityUnusable(path=path, reason=f"other users can reach it; run: chmod 600 {path}")
 
 
 def _symlink(path: Path) -> IdentityUnusable:
@@ -143,7 +195,7 @@ def _symlink(path: Path) -> IdentityUnusable:
 
 
 def _parse(path: Path, pem: bytes) -> ed25519.Ed25519PrivateKey:
-    remedy = "restore it from a backup, or move it away to get a new key, which every peer must then trust anew"
+    remedy = _remedy(path)
     if not pem.strip():
         raise IdentityUnusable(path=path, reason=f"it is empty; {remedy}")
     try:
@@ -164,18 +216,23 @@ def _create(path: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     pem = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     staged = directory / f".{path.name}.{secrets.token_hex(8)}"
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(pem)
-            file.flush()
-            os.fsync(descriptor)
+        _write_private(staged, pem)
         with contextlib.suppress(FileExistsError):
             os.link(staged, path)
     finally:
-        staged.unlink()
+        staged.unlink(missing_ok=True)
     _sync_directory(directory)
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a new file for this user alone, down to the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,8 +1,8 @@
 """aioquic's state machine, with peers authenticated inside the handshake, and with bounded windows.
 
-This is the one module (with `sizing` and the fast path) that knows aioquic's private names; `check_aioquic` refuses to
-start with an aioquic that lacks one, and the contract test names it. Upstream has no public way to ask a client for a
-certificate, to judge a key before the handshake is over, or to let a window follow the reader.
+This is the one module (with `sizing`, `congestion` and the fast path) that knows aioquic's private names;
+`check_aioquic` refuses to start with an aioquic that lacks one, and the contract test names it. Upstream has no public
+way to ask a client for a certificate, to judge a key inside the handshake, or to let a window follow the reader.
 """
 
 import hmac
@@ -19,12 +19,13 @@ from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from leafsync.engine.net.addresses import SocketAddress
+from leafsync.engine.net.congestion import ALGORITHM, REQUIRED_OF_RECOVERY, BbrQuic
 from leafsync.engine.net.fastpath import FastQuic, fast_path_works
 from leafsync.engine.net.identity import Fingerprint, Identity, fingerprint_of
 from leafsync.engine.net.limits import ALPN, MAX_DATAGRAM_SIZE, SERVER_NAME, Limits
@@ -40,16 +41,6 @@ Authorize = Callable[[Fingerprint], None]
 """Judges a peer's fingerprint inside the handshake: returns to accept it, raises a LeafSyncError to refuse. Where
 the peer is is known here alone: it is put into the error's field `address`."""
 
-BURST_PACKETS = 256
-"""Packets the pacer lets out at once at most: about 3 ms of the event loop (10 us a packet, the kernel's part in it),
-which nothing may block for longer than 5; on the stock path 6 ms."""
-
-BURST_SECONDS = 0.004
-"""Seconds of sending the pacer saves up: asyncio's timers tick in milliseconds, and now and then miss a tick."""
-
-PACING_GAIN = 1.25
-"""Send this much faster than a window per round trip, so that pacing never is the limit (RFC 9002 section 7.7)."""
-
 REQUIRED_OF_QUIC = (
     "_close_event",
     "_close_pending",
@@ -62,9 +53,6 @@ REQUIRED_OF_QUIC = (
     "_local_max_streams_bidi.sent",
     "_local_max_streams_uni.sent",
     "_local_next_stream_id_bidi",
-    "_loss._pacer.bucket_max",
-    "_loss._pacer.packet_time",
-    "_loss._pacer.update_rate",
     "_loss._rtt_smoothed",
     "_remote_max_streams_bidi",
     "_spaces",
@@ -109,8 +97,7 @@ def check_aioquic() -> None:
     quic.connect(("192.0.2.1", 9), now=0.0)
     stream = QuicStream(stream_id=0)
     required = (
-        (quic, REQUIRED_OF_QUIC),
-        (quic, REQUIRED_OF_SIZING),
+        (quic, (*REQUIRED_OF_QUIC, *REQUIRED_OF_SIZING, *REQUIRED_OF_RECOVERY)),
         (quic.tls, REQUIRED_OF_TLS),
         (stream, REQUIRED_OF_STREAM),
     )
@@ -157,25 +144,13 @@ class PinnedContext(tls.Context):
         self.check_peer(self._peer_certificate)
 
 
-class BurstPacer(QuicPacketPacer):
-    """aioquic's pacer with bursts that suit timers of 1 ms: 16 packets a tick would be 23 MB/s at the most."""
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        size = self._max_datagram_size
-        rate = PACING_GAIN * congestion_window / max(smoothed_rtt, 1e-6)
-        self.packet_time = min(max(size / rate, 1e-6), 1.0)
-        burst = min(congestion_window // 2, BURST_PACKETS * size, max(16 * size, int(rate * BURST_SECONDS)))
-        self.bucket_max = max(2 * size, burst) / rate
-        self.bucket_time = min(self.bucket_time, self.bucket_max)
-
-
 def configuration_for(identity: Identity, limits: Limits, *, is_client: bool) -> QuicConfiguration:
     """Return aioquic's settings for one side. Tickets are never passed on, so there is no resumption and no 0-RTT."""
     return QuicConfiguration(
         alpn_protocols=[ALPN],
         certificate=identity.certificate,
         cipher_suites=[tls.CipherSuite.AES_128_GCM_SHA256, tls.CipherSuite.CHACHA20_POLY1305_SHA256],
-        congestion_control_algorithm="cubic",
+        congestion_control_algorithm=ALGORITHM,
         idle_timeout=limits.idle_timeout,
         is_client=is_client,
         max_data=limits.connection_window,
@@ -188,7 +163,7 @@ def configuration_for(identity: Identity, limits: Limits, *, is_client: bool) ->
     )
 
 
-class PinnedQuic(SizedQuic, FastQuic):
+class PinnedQuic(BbrQuic, SizedQuic, FastQuic):
     """aioquic's connection with pinned mutual TLS, and with windows that follow what the application consumed.
 
     Upstream raises a window whenever data was seen at more than half of it, read or not (security reference 1d).
@@ -222,7 +197,6 @@ class PinnedQuic(SizedQuic, FastQuic):
         for limit, value in ((self._local_max_streams_bidi, limits.peer_streams), (self._local_max_streams_uni, 0)):
             limit.value = limit.sent = value
         self.fast = fast_path_works()
-        self._loss._pacer = BurstPacer(max_datagram_size=self._max_datagram_size)
 
     # Who the peer is
 

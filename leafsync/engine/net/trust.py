@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import stat
 import tomllib
 import unicodedata
@@ -30,6 +31,7 @@ from leafsync.errors import (
     TrustMalformed,
     UsageError,
 )
+from leafsync.text import printable
 
 SCHEMA_VERSION = 1
 """The layout of trust.toml. A file with another number is from another LeafSync, and is not guessed at."""
@@ -68,6 +70,14 @@ class Device:
     first_seen: str
     last_seen: str
     confirmed: str
+
+    @property
+    def operand(self) -> str:
+        """What a command that people copy into a shell calls the device, which may have named itself: its name, quoted,
+        or its fingerprint where the name would be taken for an option or is not shown as it is typed (fault case 18).
+        """
+        typable = printable(self.name) == self.name and not self.name.startswith("-")
+        return shlex.quote(self.name) if typable else self.fingerprint
 
 
 def check_device_name(name: str) -> str:
@@ -321,20 +331,27 @@ class TrustStore:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return (), None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise self._malformed("it is not a regular file")
-            if status.st_uid not in (os.geteuid(), 0):
-                raise self._malformed(f"it belongs to another user (uid {status.st_uid})")
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise self._malformed(f"other users can write it (run: chmod 600 {self._path})")
-            if status.st_size > MAX_TRUST_FILE:
-                raise self._malformed("it is too large")
-            try:
-                return _stamp(status), file.read(MAX_TRUST_FILE).decode()
-            except UnicodeDecodeError as error:
-                raise self._malformed("it is not UTF-8") from error
+            self._check_file(status)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_TRUST_FILE)
+        finally:
+            os.close(descriptor)
+        try:
+            return _stamp(status), content.decode()
+        except UnicodeDecodeError as error:
+            raise self._malformed("it is not UTF-8") from error
+
+    def _check_file(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise self._malformed("it is not a regular file")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise self._malformed(f"it belongs to another user (uid {status.st_uid})")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise self._malformed(f"other users can write it (run: chmod 600 {self._path})")
+        if status.st_size > MAX_TRUST_FILE:
+            raise self._malformed("it is too large")
 
     def _parse(self, text: str) -> dict[Fingerprint, Device]:
         try:

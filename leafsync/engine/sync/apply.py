@@ -159,15 +159,12 @@ class Application:
 
     def _touch(self, touch: Touch) -> ActionRecord:
         """Set time and executable bit of a file that is as it was."""
-        folder = self._share.folder
-        mark = self._mark(touch.path)
-        stat = folder.stat(touch.path)
-        if mark is None or stat is None or state_mark(stat) != mark:
+        mark, entry = self._mark(touch.path), touch.entry
+        if mark is None:
             raise EntryChanged(path=touch.path)
-        folder.set_executable(touch.path, touch.entry.executable)
-        folder.set_times(touch.path, touch.entry.mtime_ns)
-        touched = folder.stat(touch.path)
-        return ActionRecord(ActionKind.TOUCHED, touch.path, mark=state_mark(touched) if touched is not None else None)
+        folder = self._share.folder
+        touched = folder.touch(touch.path, mark, executable=entry.executable, mtime_ns=entry.mtime_ns)
+        return ActionRecord(ActionKind.TOUCHED, touch.path, mark=state_mark(touched))
 
     def _finish(self) -> None:
         """Sync the trash and write the history (blocking)."""

@@ -2,11 +2,12 @@
 the deletes that wait for a confirmation.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.names import join
-from leafsync.engine.core.steps import NOTHING_HELD, Held
+from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan
 from leafsync.engine.sync.share import Share
 
 Listings = Mapping[str, Sequence[Entry]]
@@ -20,43 +21,60 @@ class Base:
         for the whole folder.
         """
         self.held = NOTHING_HELD
-        """The deletes that wait, once `load` was called."""
-        self.digest: bytes | None = None
-        """The digest of what both sides agreed on last, once `load` was called; None at first contact."""
+        """The deletes that wait, once `load_held` was called."""
         self._share = share
         self._key = peer, remote
         self._only = only
+        self._latest: Index | None = None
+        """The base as it was read or written last; most of it is shared with the index of the folder."""
 
-    async def load(self) -> None:
-        """Read what a pass that finds nothing to do needs of the base."""
-        self.held, self.digest = await self._share.workers.run(self._load)
+    async def load_held(self) -> None:
+        """Read which deletes wait. First of all, because damage there takes the base with it."""
+        self.held = await self._share.workers.run(self._share.store.held, *self._key)
 
-    def _load(self) -> tuple[Held, bytes | None]:
-        held = self._share.store.held(*self._key)  # first, because damage there takes the base with it
-        if not self._only:
-            return held, self._share.store.base_digest(*self._key)
-        part = self._index()
-        return held, part.digest if part is not None else None
+    async def load(self) -> Index | None:
+        """Return what both sides agreed on last, None at first contact. Reads all of it only once."""
+        return await self._share.workers.run(self._load)
 
-    async def index(self) -> Index | None:
-        """Return what both sides agreed on last, None at first contact or when the records of it are damaged."""
-        index = await self._share.workers.run(self._index)
-        self.digest = index.digest if index is not None else None
-        return index
-
-    def _index(self) -> Index | None:
+    def _load(self) -> Index | None:
+        latest = self._latest
+        if latest is not None and self._share.store.base_digest(*self._key) == latest.digest:
+            return latest
         whole = self._whole()
-        return whole.only(self._only) if whole is not None else None
+        if self._only:
+            return whole.only(self._only) if whole is not None else None
+        self._latest = whole
+        return whole
 
     def _whole(self) -> Index | None:
         listings = self._share.store.base(*self._key)
         return Index(listings) if listings is not None else None
 
-    async def put(self, agreed: Callable[[], Index]) -> None:
-        """Remember what both sides agree on now, which is worked out off the loop. What passes are not about stays as
-        it was.
+    async def agree(self, index: Index) -> None:
+        """Remember that both sides have what is in `index`. What passes are not about stays as it was."""
+        await self._share.workers.run(self._agree, index)
+
+    def _agree(self, index: Index) -> None:
+        before = self._load() if self._only else None
+        known = before.digest if before is not None else self._share.store.base_digest(*self._key)
+        if known != index.digest:
+            self._put(agreed(index))
+        elif not self._only:
+            self._latest = agreed(index)
+
+    async def advance(self, before: Look, after: Look, plan: Plan) -> None:
+        """Remember where both sides are the same after a pass that carried out `plan`, see `core.base.advance`, and
+        what it brought, see `core.base.brought`. What passes are not about stays as it was.
         """
-        self.digest = await self._share.workers.run(self._put, agreed)
+        await self._share.workers.run(self._advance, before, after, plan)
+
+    def _advance(self, before: Look, after: Look, plan: Plan) -> None:
+        base = self._load()
+        leaves = brought(plan, before, after)
+        if leaves:
+            base = with_leaves(base, leaves)
+        listings = advance(base, after.local, after.remote)
+        self._put(base.replaced(listings) if base is not None else Index(listings))
 
     async def hold(self, held: Held) -> None:
         """Remember which deletes wait from now on. What passes are not about stays as it was."""
@@ -71,12 +89,12 @@ class Base:
         only = self._only
         return frozenset(path for path in paths if only and not (_inside(path, only) or _inside(only, path)))
 
-    def _put(self, agreed: Callable[[], Index]) -> bytes:
-        base = whole = agreed()
+    def _put(self, base: Index) -> None:
         if self._only:
-            whole = Index(_joined(self._whole() or Index({"": ()}), base, self._only))
-        self._share.store.put_base(*self._key, whole.digest, whole.directories)
-        return base.digest
+            base = Index(_joined(self._whole() or Index({"": ()}), base, self._only))
+        self._share.store.put_base(*self._key, base.digest, base.directories, before=self._latest)
+        if not self._only:
+            self._latest = base
 
 
 def _joined(whole: Index, part: Index, path: str) -> Listings:

@@ -36,14 +36,21 @@ from leafsync.engine.sync.sender import Offer, Sender
 from leafsync.engine.sync.tasks import task_group
 from leafsync.errors import FolderUnready, StreamReset, StreamStopped, VersionMismatch
 
+Known = Callable[[str, bytes], Sequence[Entry] | None]
+"""(directory, digest) -> its listing with that digest, None when it has to be asked for."""
+
 HELLO_DEADLINE = 10.0
 """Seconds for the answer to HELLO, which needs no work on the other side."""
 
 PATH_BYTES = 3
 """Bytes of a path in a LIST beside its text."""
 
+MAX_HINTS = 16
+"""Hints between two digests, where one says it all: each gives an answer that is owed another deadline."""
+
 MAX_LISTED_TEXT = 256 << 20
-"""Characters of names and targets that a server may list in one pass (fault case 42)."""
+"""Characters of paths and targets that a server may list in one pass, as many as of the changes that go the other way.
+Whole paths count: they are what this device holds, and short names far down have long ones (fault case 42)."""
 
 
 class Client:
@@ -61,7 +68,7 @@ class Client:
         self._connection = connection
         self._device_name = device_name
         self._throttle = Throttle(rate_mbps, lambda: connection.bytes_sent)
-        self._listed_entries = self._listed_text = 0
+        self._listed_entries = self._listed_text = self._hints = 0
         self._control: Channel[ControlReply]
 
     async def greet(self) -> None:
@@ -88,17 +95,23 @@ class Client:
         self.features = frozenset(FEATURES).intersection(welcome.features)
 
     async def _reply(self, deadline: float | None) -> ControlReply | None:
-        """Return the next answer; hints may come before it."""
+        """Return the next answer; a hint may come before it."""
         while isinstance(reply := await self._control.receive(deadline=deadline), Hint):
-            self.hinted = True
+            self._hint()
         return reply
+
+    def _hint(self) -> None:
+        self.hinted = True
+        self._hints += 1
+        if self._hints > MAX_HINTS:
+            raise violated(self._connection, f"it hinted more than {MAX_HINTS} times at the same change")
 
     async def wait_for_hint(self) -> None:
         """Return when the other side's folder has changed. May be cancelled; nothing else may be asked meanwhile."""
         while not self.hinted:
             if not isinstance(await self._control.receive(), Hint):
                 raise violated(self._connection, "it answered what was not asked")
-            self.hinted = True
+            self._hint()
 
     # Comparing
 
@@ -116,24 +129,25 @@ class Client:
         if not isinstance(reply, Digest):
             raise violated(self._connection, "it did not answer DIGEST")
         self.hinted = False  # a hint that came before the digest is in it
+        self._hints = 0
         return reply
 
     async def listings(
-        self, local: Index, remote: Digest, known: Mapping[str, tuple[bytes, Sequence[Entry]]], check: ListingCheck
+        self, local: Index, remote: Digest, known: Known, check: ListingCheck
     ) -> dict[str, Sequence[Entry]]:
         """Return the listing of every directory that differs from the local one.
 
-        All directories of one level are asked for in one round trip (DESIGN section 4). `known` has the digest and
-        listing of directories as they were agreed on: what still has that digest need not be asked for.
+        All directories of one level are asked for in one round trip (DESIGN section 4), but those that are `known`.
         """
         listings: dict[str, Sequence[Entry]] = {}
         level = {"": remote.digest}
         while level:
-            unknown = {path: digest for path, digest in level.items() if known.get(path, (b"",))[0] != digest}
-            received = await self._level(unknown, check) if unknown else {}
+            found = {path: known(path, digest) for path, digest in level.items()}
+            unknown = {path: level[path] for path, entries in found.items() if entries is None}
+            listed = await self._level(unknown, check) if unknown else {}
             below: dict[str, bytes] = {}
-            for path in level:
-                listings[path] = received[path] if path in received else known[path][1]
+            for path, entries in found.items():
+                listings[path] = listed[path] if entries is None else entries
                 below |= _differing(local, path, listings[path])
             level = below
         return listings
@@ -143,38 +157,41 @@ class Client:
         self.round_trips += 1
         async with task_group() as tasks:
             tasks.create_task(self._ask(list(directories)))
-            reading = tasks.create_task(self._read(len(directories)))
-        listed = {}
-        for (path, digest), entries in zip(directories.items(), reading.result(), strict=True):
-            try:
-                listed[path] = check.directory(path, entries, digest)
-            except ListingMalformed as error:
-                raise violated(self._connection, str(error)) from error
-        return listed
+            reading = tasks.create_task(self._read(directories, check))
+        return reading.result()
 
     async def _ask(self, paths: Sequence[str]) -> None:
         for batch, _last in paged(paths, _path_cost, MAX_ITEMS):
             await self._control.send(ListRequest(batch))
 
-    async def _read(self, directories: int) -> list[list[Entry]]:
-        received: list[list[Entry]] = []
-        for _directory in range(directories):
-            entries: list[Entry] = []
-            last = False
-            while not last:
-                page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
-                if not isinstance(page, Listing) or not (page.last or page.entries):
-                    raise violated(self._connection, "it did not answer LIST")
-                self._count(page.entries)
-                entries += page.entries
-                last = page.last
-            received.append(entries)
-        return received
+    async def _read(self, directories: Mapping[str, bytes], check: ListingCheck) -> dict[str, list[Entry]]:
+        listed: dict[str, list[Entry]] = {}
+        for path, digest in directories.items():
+            entries = await self._listing(path)
+            try:
+                listed[path] = check.directory(path, entries, digest)
+            except ListingMalformed as error:
+                raise violated(self._connection, str(error)) from error
+            await asyncio.sleep(0)  # what has come already keeps nobody from the loop
+        return listed
 
-    def _count(self, entries: Sequence[Entry]) -> None:
+    async def _listing(self, path: str) -> list[Entry]:
+        """Read all pages of the directory at `path`."""
+        entries: list[Entry] = []
+        last = False
+        while not last:
+            page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
+            if not isinstance(page, Listing) or not (page.last or page.entries):
+                raise violated(self._connection, "it did not answer LIST")
+            self._count(path, page.entries)
+            entries += page.entries
+            last = page.last
+        return entries
+
+    def _count(self, path: str, entries: Sequence[Entry]) -> None:
         """Bound what a server can make this device hold, before a listing is complete and can be checked."""
         self._listed_entries += len(entries)
-        self._listed_text += sum(len(entry.name) + len(entry.target) for entry in entries)
+        self._listed_text += sum(len(path) + len(entry.name) + len(entry.target) for entry in entries)
         if self._listed_entries > MAX_ENTRIES or self._listed_text > MAX_LISTED_TEXT:
             raise violated(self._connection, "it lists more than a folder may hold")
 
@@ -188,9 +205,11 @@ class Client:
         self.round_trips += 1
         async with task_group() as tasks:
             accepting = tasks.create_task(self._accept(offer, progress))
+            asked = 0
             for changes, last in pages(to_changes(steps)):
+                asked += len(changes)
                 await self._control.send(ChangeRequest(changes, last))
-            refusals = await self._refusals()
+            refusals = await self._refusals(asked)
             accepting.cancel()  # nothing more is owed, whatever streams are left open
         return refusals
 
@@ -201,8 +220,10 @@ class Client:
                 sender = Sender(self._connection, stream, self._throttle, progress, self.features)
                 tasks.create_task(_serve(sender, offer))
 
-    async def _refusals(self) -> list[Refusal]:
-        """Read what was not done; the other side owes it once it has all content, which may take its time."""
+    async def _refusals(self, asked: int) -> list[Refusal]:
+        """Read what was not done of `asked` changes; the other side owes it once it has all content, which may take its
+        time.
+        """
         refusals: list[Refusal] = []
         last = False
         while not last:
@@ -211,7 +232,7 @@ class Client:
                 raise violated(self._connection, "it did not answer CHANGE")
             refusals += page.refusals
             last = page.last
-            if len(refusals) > 2 * MAX_ENTRIES:
+            if len(refusals) > asked + 1:  # one of everything may be among them
                 raise violated(self._connection, "it refuses more than was asked for")
         return refusals
 

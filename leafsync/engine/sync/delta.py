@@ -27,7 +27,7 @@ from leafsync.engine.core.pieces import (
     stretches,
 )
 from leafsync.engine.core.steps import Fetch
-from leafsync.engine.disk.buffers import chunk_buffer
+from leafsync.engine.disk.buffers import chunk_buffer, fill
 from leafsync.engine.disk.pieces import cut
 from leafsync.engine.disk.staging import StagedFile
 from leafsync.engine.sync.share import Share
@@ -65,7 +65,7 @@ class OldVersion:
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` (blocking). Raises OSError, or EOFError beyond the end."""
-        if os.preadv(self._descriptor, [buffer], offset) != len(buffer):
+        if fill(self._descriptor, buffer, offset) != len(buffer):
             raise EOFError
 
     def stop(self) -> None:
@@ -118,11 +118,13 @@ class Delta:
         return cls(fetch, share, old, wanted, scale)
 
     async def close(self) -> None:
-        """Let go of the old version."""
+        """Let go of the old version, also when cancelled."""
         self._old.stop()
-        if self._cutting is not None:
-            await asyncio.gather(self._cutting, return_exceptions=True)
-        await self._share.workers.run(self._old.close)
+        try:
+            if self._cutting is not None:
+                await asyncio.gather(self._cutting, return_exceptions=True)
+        finally:
+            await self._share.workers.run(self._old.close)
 
     def next(self) -> tuple[Cut | FetchParts, int] | None:
         """Return what to ask for next, and about how many bytes the answer has; None when all was asked for."""

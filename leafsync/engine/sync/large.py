@@ -228,13 +228,17 @@ class LargeFile:
         return matched
 
     async def close(self) -> None:
-        """Close the staging file; what is verified stays there for the next time."""
-        await asyncio.gather(*self._writing, return_exceptions=True)
-        self._writing.clear()
-        await self._end_delta()
-        if self._staged is not None:
-            staged, self._staged = self._staged, None
-            await self._share.workers.run(staged.close)
+        """Close the staging file, also when cancelled; what is verified stays there for the next time."""
+        try:
+            await asyncio.gather(*self._writing, return_exceptions=True)
+            self._writing.clear()
+        finally:
+            try:
+                await self._end_delta()
+            finally:
+                if self._staged is not None:
+                    staged, self._staged = self._staged, None
+                    await self._share.workers.run(staged.close)
 
     def take(self) -> StagedFile:
         """Hand over the complete staging file."""

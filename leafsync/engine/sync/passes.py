@@ -9,13 +9,14 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from leafsync.engine.core.base import Look
 from leafsync.engine.core.history import ActionKind
-from leafsync.engine.core.index import Entry, Index, Problem
+from leafsync.engine.core.index import Entry, Index, Problem, find
 from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
-from leafsync.engine.core.names import join
+from leafsync.engine.core.names import parent
 from leafsync.engine.core.options import ConnectOptions
-from leafsync.engine.core.reconcile import Mode, advance, conflict_name, reconcile
+from leafsync.engine.core.reconcile import Mode, conflict_name, reconcile
 from leafsync.engine.core.status import Direction, PassState, PassSummary, Totals
 from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Move, Plan, Steps
 from leafsync.engine.core.transfers import TransferLog
@@ -31,9 +32,6 @@ from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import task_group
 
 OnState = Callable[[PassState, Progress], None]
-
-Known = dict[str, tuple[bytes, Sequence[Entry]]]
-"""Digest and listing of directories that need not be asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,29 @@ class Sides:
         """Whether nothing differs."""
         return self.local.digest == self.remote.digest
 
+    def same(self, path: str) -> bool:
+        """Whether both sides have the same entry at `path`, or none. Of the folder itself, "", that is never said."""
+        at = path
+        while at:
+            above, _, name = at.rpartition("/")
+            if above in self.listings:
+                here, there = self.local.entry(at), find(self.listings[above], name)
+                return here is there if here is None or there is None else here.same(there)
+            at = above
+        return bool(path) and self.equal
+
     @property
-    def known(self) -> Known:
-        """What was listed."""
-        digests = {"": self.remote.digest}
-        for path, entries in self.listings.items():
-            digests |= {join(path, entry.name): entry.hash for entry in entries}
-        return {path: (digests[path], entries) for path, entries in self.listings.items()}
+    def look(self) -> Look:
+        """The entries of both."""
+        return Look(self.local, self.listings)
+
+    def listing(self, path: str, digest: bytes) -> Sequence[Entry] | None:
+        """Return what was listed of the other side's directory `path` if it had that digest, else None."""
+        entries = self.listings.get(path)
+        if not path:
+            return entries if digest == self.remote.digest else None
+        directory = find(self.listings.get(parent(path), ()), path.rpartition("/")[2])
+        return entries if directory is not None and directory.hash == digest else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,21 +166,20 @@ class Passes:
         progress = Progress(connection.wire, self._transfers, self._there)
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
-        await self._base.load()
+        await self._base.load_held()
         sides = await self._compare(self._share.scan(fresh=self._first))
         self._first = False
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
             try:
-                base = await self._base.index()
-                sides = await self._listed(sides, _known(base), progress)
-                summary = await self._change(base, sides, progress)
+                sides = await self._listed(None, sides, progress)
+                summary = await self._change(sides, progress)
             except BaseException:
                 progress.close("the pass was interrupted")
                 raise
         elif not self._options.dry_run:
             await self._base.hold(NOTHING_HELD)
-            await self._agree(None, sides)
+            await self._agree(sides, sides, Plan())
         self._on_state(PassState.IN_SYNC, progress)
         known = tuple((problem.path, problem.reason) for problem in (*sides.local.problems, *sides.problems))
         return replace(
@@ -188,42 +201,50 @@ class Passes:
         remote, scan = asking.result(), scanning.result()
         return Sides(scan, scan.index.only(self._options.file), remote, {}, ())
 
-    async def _listed(self, sides: Sides, known: Known, progress: Progress) -> Sides:
-        """List what differs and is not `known`."""
+    async def _listed(self, before: Sides | None, sides: Sides, progress: Progress) -> Sides:
+        """List what differs and is not known from `before` or the base."""
         if sides.equal:
             return sides
         self._on_state(PassState.COMPARING, progress)
+        base = await self._base.load()
+
+        def known(path: str, digest: bytes) -> Sequence[Entry] | None:
+            listed = before.listing(path, digest) if before is not None else None
+            return base.listing(path, digest) if listed is None and base is not None else listed
+
         check = ListingCheck()
         listings = await self._client.listings(sides.local, sides.remote, known, check)
         return replace(sides, listings=listings, problems=tuple(check.problems))
 
-    async def _look(self, known: Known, progress: Progress) -> Sides:
+    async def _look(self, before: Sides, progress: Progress) -> Sides:
         """Look at both sides again, here where this pass has changed something."""
-        return await self._listed(await self._compare(self._share.look_again()), known, progress)
+        return await self._listed(before, await self._compare(self._share.look_again()), progress)
 
     # Changing
 
-    async def _change(self, base: Index | None, sides: Sides, progress: Progress) -> PassSummary:
+    async def _change(self, sides: Sides, progress: Progress) -> PassSummary:
+        base = await self._base.load()
         now = datetime.now().astimezone()
         plan = await self._share.workers.run(self._plan, base, sides, now)
         if not self._options.dry_run:
             await self._base.hold(self._waiting(plan))  # before anything is done: the pass may not come to its end
         if self._options.dry_run or plan.empty:
             if not self._options.dry_run:
-                await self._agree(base, sides)
+                await self._agree(sides, sides, plan)
             return _planned(plan, dry_run=self._options.dry_run)
         progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
         application, outcome = await self._carry_out(plan, sides, progress, now)
-        sides = await self._look(_known(base) | sides.known, progress)
+        before = sides
+        sides = await self._look(sides, progress)
         if outcome.unnamed:
             outcome = await self._try_again(base, sides, outcome, progress, now)
-            sides = await self._look(_known(base) | sides.known, progress)
+            sides = await self._look(sides, progress)
         _settle(progress, plan, outcome)
-        await self._agree(base, sides)
+        await self._agree(before, sides, outcome.plan)
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
         self.unsettled, self._left = not sides.equal and left != self._left, left
-        return _summary(outcome, application)
+        return _summary(outcome, application, sides)
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         plan = self._reconciled(base, sides, now, allow_deletes=self._options.allow_deletes)
@@ -310,14 +331,15 @@ class Passes:
 
     # Agreeing
 
-    async def _agree(self, base: Index | None, sides: Sides) -> None:
-        """Remember where both sides are the same now. Where all is the same, nobody need have read the `base`."""
+    async def _agree(self, before: Sides, sides: Sides, plan: Plan) -> None:
+        """Remember where both sides are the same now, and what `plan` has brought from one of them, as it was `before`,
+        to the other.
+        """
         self.seen = sides.local.digest
         if sides.equal:
-            if self._base.digest != sides.local.digest:
-                await self._base.put(lambda: sides.local)
+            await self._base.agree(sides.local)
         else:
-            await self._base.put(lambda: Index(advance(base, sides.local, sides.listings)))
+            await self._base.advance(before.look, sides.look, plan)
 
 
 def _size(fetches: Sequence[Fetch]) -> int:
@@ -334,16 +356,6 @@ def _settle(progress: Progress, plan: Plan, outcome: Outcome) -> None:
     for refusal in outcome.refusals:
         progress.finish_sending(refusal.path, refusal.reason)
     progress.close(next((refusal.reason for refusal in outcome.refusals if not refusal.path), ""))
-
-
-def _known(base: Index | None) -> Known:
-    """Return the digest and listing of each directory of the base."""
-    if base is None:
-        return {}
-    digests = {"": base.digest}
-    for path, entry in base.walk():
-        digests[path] = entry.hash
-    return {path: (digests[path], entries) for path, entries in base.directories.items()}
 
 
 def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
@@ -365,10 +377,17 @@ def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
     )
 
 
-def _summary(outcome: Outcome, application: Application) -> PassSummary:
-    """Say what was done: here by the record of it, on the other side by what it did not refuse."""
+def _summary(outcome: Outcome, application: Application, sides: Sides) -> PassSummary:
+    """Say what was done: here by the record of it, on the other side by what it did not refuse.
+
+    What could not be done, but is so on both `sides` now, is no problem: a pass of the other device, or the other
+    person, has done it (fault case 64).
+    """
     there, ignored = outcome.done_there, outcome.ignored
-    failed = [(refusal.path, refusal.reason) for refusal in outcome.refusals if refusal.path not in ignored]
+    failed = [
+        *((problem.path, problem.reason) for problem in application.problems),
+        *((refusal.path, refusal.reason) for refusal in outcome.refusals if refusal.path not in ignored),
+    ]
     remarks = _remarks(outcome.plan)
     return replace(
         remarks,
@@ -384,8 +403,7 @@ def _summary(outcome: Outcome, application: Application) -> PassSummary:
         remote_changes=len(there.directories) + len(there.touches),
         problems=(
             *remarks.problems,
-            *((problem.path, problem.reason) for problem in application.problems),
-            *failed,
+            *((path, reason) for path, reason in failed if not sides.same(path)),
         ),
     )
 

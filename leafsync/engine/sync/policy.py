@@ -87,7 +87,11 @@ class ConnectPolicy:
         here = self._trust.at_address(self._address)
         if here is not None and here.fingerprint != fingerprint:
             return PeerChanged(
-                address=self._address, name=here.name, expected=here.fingerprint, fingerprint=fingerprint
+                address=self._address,
+                name=here.name,
+                device=here.operand,
+                expected=here.fingerprint,
+                fingerprint=fingerprint,
             )
         if self._fingerprint is not None and fingerprint != self._fingerprint:
             return FingerprintMismatch(address=self._address, fingerprint=fingerprint, expected=self._fingerprint)

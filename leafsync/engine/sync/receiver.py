@@ -5,6 +5,8 @@ received, so there is no round trip per file. A file of several chunks is asked 
 here already (staged by an earlier run, in the old version, holes) is taken from here, and only the rest is fetched.
 """
 
+import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
@@ -171,7 +173,8 @@ class _Worker:
             raise
         finally:
             for large in {id(asked.large): asked.large for asked in self._asked if asked.large}.values():
-                await large.close()
+                with contextlib.suppress(asyncio.CancelledError):  # what is being raised already says why it ends
+                    await large.close()
 
     async def _top_up(self) -> None:
         """Ask for more files while the window allows."""

@@ -44,6 +44,8 @@ class Replies:
         """Return the next reply; there has to be one, with some progress in each `deadline` seconds."""
         while True:
             bundled = bool(self._bundle)
+            if bundled and self._channel.pace.due():
+                await self._channel.pace.rest()
             reply = self._unbundled() if bundled else await self._received(deadline)
             if not isinstance(reply, Bundle):
                 if reply is not None:
@@ -89,9 +91,11 @@ class Replies:
         if not 0 < length <= MAX_FRAME:
             raise self._violated("it packed a frame that is too long")
         try:
-            return data_replies.decode(self._taken(length))
+            reply = data_replies.decode(self._taken(length))
         except MessageMalformed as error:
             raise self._violated(str(error)) from error
+        self._channel.pace.came(known=reply is not None)
+        return reply
 
     def _taken(self, length: int) -> memoryview:
         if len(self._bundle) < length:

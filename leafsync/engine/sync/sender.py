@@ -1,12 +1,14 @@
 """Answers FETCH: the side that has the content. One sender for each data stream."""
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from leafsync.engine.core.index import Index, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE, chunk_count, chunk_length, file_root
@@ -37,6 +39,7 @@ from leafsync.engine.core.messages import (
     frame,
 )
 from leafsync.engine.core.pieces import PiecesMalformed, encode_pieces, parts_by_chunk, stretches
+from leafsync.engine.disk.buffers import fill, read_bytes
 from leafsync.engine.disk.folder import state_mark
 from leafsync.engine.disk.pieces import cut
 from leafsync.engine.net.connection import Connection
@@ -46,6 +49,8 @@ from leafsync.engine.sync.packing import pack
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.errors import LeafSyncError
+
+T = TypeVar("T")
 
 BATCH_FILES = 64
 """Small files read in one call of a worker thread: fewer, larger calls cost the transport less (DESIGN section 12)."""
@@ -79,6 +84,17 @@ class Unavailable(Exception):
         self.reason = reason
 
 
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    """Say of a file that cannot be opened why it is Unavailable."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Unavailable(AbortReason.GONE) from error
+    except (OSError, LeafSyncError) as error:
+        raise Unavailable(AbortReason.UNREADABLE) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What a connection may fetch: the files of the index it was shown, and nothing else."""
@@ -98,12 +114,8 @@ class Offer:
             raise Unavailable(AbortReason.GONE)
         if (entry.hash, entry.size) != (item.root, item.size):
             raise Unavailable(AbortReason.CHANGED)
-        try:
+        with _unavailable():
             descriptor = self.share.folder.open_file(item.path)
-        except FileNotFoundError as error:
-            raise Unavailable(AbortReason.GONE) from error
-        except (OSError, LeafSyncError) as error:
-            raise Unavailable(AbortReason.UNREADABLE) from error
         return Source(descriptor, item, mark)
 
 
@@ -121,30 +133,29 @@ class Source:
     def read(self, index: int) -> bytes:
         """Return chunk `index` (blocking). Raises Unavailable when the file has changed or cannot be read."""
         length = chunk_length(self._item.size, index)
-        with self._lock:
-            if self._closed:
-                raise Unavailable(AbortReason.GONE)
-            try:
-                data = os.pread(self._descriptor, length, index * CHUNK_SIZE)
-                mark = state_mark(os.fstat(self._descriptor))
-            except OSError as error:
-                raise Unavailable(AbortReason.UNREADABLE) from error
-        if mark != self._mark or len(data) != length:
+        data = self._proven(lambda: read_bytes(self._descriptor, length, index * CHUNK_SIZE))
+        if len(data) != length:
             raise Unavailable(AbortReason.CHANGED)
         return data
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` with what is at `offset` (blocking). Raises as `read`."""
+        if self._proven(lambda: fill(self._descriptor, buffer, offset)) != len(buffer):
+            raise Unavailable(AbortReason.CHANGED)
+
+    def _proven(self, read: Callable[[], T]) -> T:
+        """Return what `read` reads, if the file still is the one that was hashed."""
         with self._lock:
             if self._closed:
                 raise Unavailable(AbortReason.GONE)
             try:
-                count = os.preadv(self._descriptor, [buffer], offset)
+                data = read()
                 mark = state_mark(os.fstat(self._descriptor))
             except OSError as error:
                 raise Unavailable(AbortReason.UNREADABLE) from error
-        if mark != self._mark or count != len(buffer):
+        if mark != self._mark:
             raise Unavailable(AbortReason.CHANGED)
+        return data
 
     def read_parts(self, index: int, parts: Sequence[Part]) -> bytes:
         """Return these parts of chunk `index`, one behind the other (blocking). Raises as `read`."""
@@ -152,10 +163,11 @@ class Source:
         return b"".join(chunk[offset - start : offset - start + length] for offset, length in parts)
 
     def leaves(self, share: Share) -> bytes:
-        """Return the file's leaves (blocking), from the records or by hashing it again."""
+        """Return the file's leaves (blocking), from the records or by hashing it again. Raises Unavailable."""
         known = share.store.leaves(self._mark)
         if known is None or len(known) != chunk_count(self._item.size) * HASH_SIZE:
-            hashed = share.workers.hasher.hash_file(share.folder, self._item.path)
+            with _unavailable():
+                hashed = share.workers.hasher.hash_file(share.folder, self._item.path)
             known = hashed.leaves if hashed.root == self._item.root else None
         if known is None or file_root(self._item.size, known) != self._item.root:
             raise Unavailable(AbortReason.CHANGED)

@@ -11,6 +11,7 @@ from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.endpoint import Endpoint, listen
 from leafsync.engine.net.trust import Permission
 from leafsync.engine.sync.channel import close_after
+from leafsync.engine.sync.doubles import Doubles
 from leafsync.engine.sync.jobs import TRUST_INTERVAL, Context, Job, limits_for, peer_status
 from leafsync.engine.sync.policy import ServePolicy
 from leafsync.engine.sync.serve import Session, Terms, ended_well
@@ -32,6 +33,7 @@ class ServeJob(Job):
         self._endpoint: Endpoint | None = None
         self._sessions: dict[Connection, tuple[Session, asyncio.Task[None]]] = {}
         self._refusing: set[asyncio.Task[None]] = set()
+        self._doubles = Doubles()
 
     async def start(self) -> None:
         """Listen, then serve in the background. Raises PortInUse or AddressUnusable."""
@@ -83,6 +85,7 @@ class ServeJob(Job):
                 await asyncio.sleep(TRUST_INTERVAL)
                 self._addresses = tuple(endpoint.addresses())
                 await self._keep_trust()
+                self._warn_of_doubles()
         finally:
             self._endpoint = None
             await endpoint.close(CloseCode.STOPPING, "it is shutting down")
@@ -106,6 +109,16 @@ class ServeJob(Job):
                 connection.close(CloseCode.UNTRUSTED, "this device is not trusted any more")
             elif session.writable != self._writable(fingerprint):
                 connection.close(CloseCode.STOPPING, "what this device may do was changed")
+
+    def _warn_of_doubles(self) -> None:
+        found = self._doubles.look(self._sessions, asyncio.get_running_loop().time())
+        for connection, (session, _task) in self._sessions.items():
+            hosts = found.pop(connection.peer_fingerprint, None)
+            if hosts is not None:
+                name = self._name_of(connection, session)
+                told = f"{name} is connected from {' and '.join(hosts)} at the same time."
+                advice = "If these are two devices, one has a copied key: give it a key of its own."
+                self._tell(Warned(self.id, f"{told} {advice}"))
 
     def _writable(self, fingerprint: str) -> bool:
         device = self._context.trust.get(fingerprint)
