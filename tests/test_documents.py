@@ -105,7 +105,7 @@ def test_every_module_is_in_the_house() -> None:
     modules |= {path.name for path in package.glob("*.tcss")} | {"service.py"}
     packages = {f"{path.parent.name}/" for path in package.rglob("__init__.py")}
     names = set(re.findall(r"[a-z0-9_]+(?:\.py|\.tcss|/)", house[1]))
-    assert names - {"tests/", "benchmarks/", "support/", "e2e/"} == modules | packages
+    assert names - {"tests/", "benchmarks/", "support/", "e2e/", "crash/"} == modules | packages
 
 
 def references(*texts: str) -> list[str]:

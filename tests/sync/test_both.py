@@ -184,6 +184,19 @@ async def test_a_renamed_directory_moves_no_content(pair: Pair, mover: str) -> N
     assert not pair.server.trash()
 
 
+async def test_a_renamed_directory_is_taken_back(pair: Pair) -> None:
+    pair.server.write("album/a", "a", mtime=OLD)
+    pair.server.write("album/b", "b", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    before = pair.client.tree()
+    (pair.server.folder / "album").rename(pair.server.folder / "archive")
+    await pair.client.sync(server)
+    undone = await pair.client.engine.with_records(str(pair.client.folder), lambda records: records.undo("last"))
+    assert not undone.partial
+    assert pair.client.tree() == before
+
+
 async def test_a_renamed_file_moves_no_content(pair: Pair) -> None:
     pair.client.write("a", content(300_000), mtime=OLD)
     server = await pair.server.serve()

@@ -144,6 +144,18 @@ async def test_preparing_that_fails_frees_the_folder(
     await (await Share.open(str(root), tmp_path / "records", workers)).close()
 
 
+async def test_what_a_killed_pass_threw_away_is_in_the_history(root: Path, tmp_path: Path, workers: Workers) -> None:
+    kept = root / ".leafsync_trash" / "20261122-134501-ab12" / "f"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("old")
+    share = await Share.open(str(root), tmp_path / "records", workers)
+    try:
+        (record,) = share.store.passes()
+    finally:
+        await share.close()
+    assert (record.id, [action.path for action in record.actions]) == ("20261122-134501-ab12", ["f"])
+
+
 @pytest.mark.usefixtures("share")
 async def test_a_folder_is_opened_once(root: Path, tmp_path: Path, workers: Workers) -> None:
     with pytest.raises(FolderInUse):

@@ -6,6 +6,7 @@ folder's history, so that it can be undone.
 """
 
 import secrets
+import stat as modes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,10 +140,9 @@ class Application:
         self._trash.sync()
 
     def _move(self, move: Move) -> ActionRecord:
-        self._trash.move(move.source, move.target, move.entry, self._mark(move.source))
-        stat = self._share.folder.stat(move.target)
-        if stat is not None:
-            self._marks[move.target] = state_mark(stat)
+        moved = self._trash.move(move.source, move.target, move.entry, self._mark(move.source))
+        if not modes.S_ISDIR(moved.st_mode):  # what happens in a directory changes its state, and is no edit of it
+            self._marks[move.target] = state_mark(moved)
         return ActionRecord(ActionKind.MOVED, move.target, move.source, mark=self._marks.get(move.target))
 
     def _discard(self, action: TrashStep) -> ActionRecord:

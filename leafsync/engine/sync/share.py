@@ -16,6 +16,7 @@ from leafsync.engine.disk.bases import Identity
 from leafsync.engine.disk.folder import MARKER, Folder
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.identity import folder_identity
+from leafsync.engine.disk.interrupted import list_interrupted
 from leafsync.engine.disk.retention import prune
 from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.staging import Staging
@@ -137,6 +138,9 @@ class Share:
                 share.identity = _identity(folder, store, reset)
             except FolderIdentityLost as error:
                 share.lost = str(error)
+            else:
+                with contextlib.suppress(DiskFailed):
+                    list_interrupted(folder, store)
             opened.pop_all()
         return share
 
