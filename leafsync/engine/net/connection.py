@@ -250,9 +250,10 @@ class Connection:
             self._quic.too_large(size)
             self._transmit_soon()
 
-    def refuse(self, code: int, reason: str) -> None:
-        """Tell a peer that is still in its handshake that it will not be served."""
+    def refuse(self, code: int, reason: str, error: LeafSyncError) -> None:
+        """Tell a peer that is still in its handshake that it will not be served, because of `error`."""
         self._quic.close(error_code=code, frame_type=QuicFrameType.PADDING, reason_phrase=reason)
+        self._end(error)
         self._transmit()
 
     def repeat_goodbye(self) -> None:

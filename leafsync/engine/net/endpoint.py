@@ -168,10 +168,10 @@ class Endpoint:
         return connection
 
     def _too_slow(self, connection: Connection) -> None:
+        error = PeerStalled(peer=connection.address, seconds=f"{self._limits.handshake_deadline:g}")
         # Told as transport's, so that it can be said in the handshake's own packets too.
-        connection.refuse(QuicErrorCode.CONNECTION_REFUSED, "the handshake took too long")
-        seconds = f"{self._limits.handshake_deadline:g}"
-        connection.abandon(PeerStalled(peer=connection.address, seconds=seconds))
+        connection.refuse(QuicErrorCode.CONNECTION_REFUSED, "the handshake took too long", error)
+        connection.abandon(error)
 
     # What connections tell their carrier
 
