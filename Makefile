@@ -30,8 +30,8 @@ test: lint  ## everything CI runs: lint, types, contracts and all tests
 
 check: test  ## the same as test
 
-test-long: $(STAMP)  ## many more histories of both folders (about an hour)
-	LEAFSYNC_EXAMPLES=5000 $(BIN)/python -m pytest -q tests/e2e/test_stateful.py
+test-long: $(STAMP)  ## many more histories of both folders, bad networks and loads at full size (over an hour)
+	LEAFSYNC_EXAMPLES=5000 $(BIN)/python -m pytest -q tests/e2e/test_stateful.py tests/net/test_network_faults.py tests/e2e/test_bad_links.py tests/faults/test_load.py
 
 screenshots: $(STAMP)  ## make the pictures in screenshots/ anew, from the real app
 	$(BIN)/python -m screenshots.make

@@ -16,10 +16,11 @@ import pytest
 
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.dialing import CONNECT_DEADLINE
+from leafsync.engine.net.endpoint import MAX_STRANGERS_PER_TURN
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.limits import HANDSHAKE_DEADLINE, IDLE_TIMEOUT, Limits
 from leafsync.errors import ConnectionLost, LeafSyncError, Unreachable
-from tests.support.memorynet import DELAY, Network, Weather, damaged, network
+from tests.support.memorynet import DELAY, SERVER, Network, Weather, damaged, network
 
 EXAMPLES = int(os.environ.get("LEAFSYNC_EXAMPLES", "0"))
 """Above 0, all pairs of different faults, and this many seeds a weather up to `MOST_SEEDS`."""
@@ -73,8 +74,9 @@ async def echoes(client: Connection, server: Connection, data: bytes) -> None:
     assert await stream.read(1) == b""
 
 
-async def silent(client: Connection) -> None:
-    """Say something and wait for the answer."""
+async def silent(there: Network) -> None:
+    """Connect, say something and wait for the answer."""
+    client = await there.dial()
     stream = await client.open_stream()
     await stream.write(b"is anybody there?")
     await stream.read(1)
@@ -157,8 +159,7 @@ async def test_a_handshake_that_goes_dark_at_any_datagram_ends_with_a_reason(
             there.wire.carry = swallow
             began = asyncio.get_running_loop().time()
             with pytest.raises(Unreachable):
-                client = await there.dial()
-                await silent(client)
+                await silent(there)
             assert asyncio.get_running_loop().time() - began < CONNECT_DEADLINE + 2 * IDLE_TIMEOUT
             await asyncio.sleep(HANDSHAKE_DEADLINE + 2 * IDLE_TIMEOUT)
             assert len(there.arrived) <= 1
@@ -204,3 +205,23 @@ async def test_a_network_that_is_gone_for_good_ends_both_sides(
         async with asyncio.timeout(4 * limits.idle_timeout):
             await there.arrived[0].wait_closed()
         assert isinstance(there.arrived[0].error, ConnectionLost)
+
+
+async def test_strangers_have_a_share_of_a_turn_and_the_rest_is_for_devices(
+    identities: Identities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with network(identities, monkeypatch) as there:
+        client = await there.dial()
+        first = next(data for source, data in there.wire.carried if source != SERVER)
+        await asyncio.sleep(1)
+        before = len(there.wire.carried)
+        there.wire.carry = lambda _number, _data: []
+        stream = await client.open_stream()
+        await stream.write(b"among strangers")
+        await asyncio.sleep(0)
+        ((_, said),) = there.wire.carried[before:]
+        stranger, device = ("198.51.100.1", 9), ("192.0.2.1", 50_000)
+        there.endpoint._on_runs([([first] * 200, stranger), ([said], device), ([first], stranger)])
+        answers = [data for source, data in there.wire.carried[before + 1 :] if source == SERVER]
+        assert sum(data[0] & 0xF0 == 0xF0 for data in answers) == MAX_STRANGERS_PER_TURN, "Retry packets"
+        assert await (await there.arrived[0].accept_stream()).read(100) == b"among strangers"
