@@ -14,6 +14,7 @@ from tests.support.bottleneck import SIZE, Flow, Link, Network
 
 MBIT = 125_000.0
 RATE = 20 * MBIT
+NEARBY_RATE, NEARBY_DELAY = 200 * MBIT, 0.0001
 DELAY = 0.02
 BDP = RATE * 2 * DELAY
 
@@ -100,6 +101,13 @@ def test_random_loss_leaves_most_of_the_link(loss: float, part: float) -> None:
     flow = Flow(bbr())
     alone(flow, link(loss=loss), 12.0)
     assert flow.goodput(2.0, 12.0) > part * RATE
+
+
+@pytest.mark.parametrize(("loss", "part"), [(0.01, 0.9), (0.05, 0.85)])
+def test_random_loss_between_neighbours_is_not_taken_for_a_queue(loss: float, part: float) -> None:
+    flow = Flow(bbr())
+    alone(flow, Link(NEARBY_RATE, NEARBY_DELAY, queue=0.01, loss=loss), 4.0)
+    assert flow.goodput(1.0, 4.0) > part * NEARBY_RATE
 
 
 def test_a_queue_of_a_tenth_of_the_path_is_not_kept_overflowing() -> None:
@@ -212,6 +220,12 @@ def test_a_cubic_flow_beside_it_gets_on(queue: float) -> None:
 
 
 # Details
+
+
+def test_a_cubic_flow_beside_it_gets_on_between_neighbours() -> None:
+    flow, other = Flow(bbr()), Flow(CubicCongestionControl(max_datagram_size=SIZE))
+    Network(Link(NEARBY_RATE / 2, 2 * NEARBY_DELAY, queue=0.002), [flow, other], seed=1).run(4.0)
+    assert other.goodput(1.0, 4.0) > 0.2 * NEARBY_RATE / 2
 
 
 def test_the_first_packets_are_paced_by_the_round_trip() -> None:

@@ -29,6 +29,7 @@ from leafsync.errors import (
     LeafSyncError,
     PeerChanged,
     PeerClosed,
+    PeerStalled,
     PeerUnknown,
     PortInUse,
     RefusedByPeer,
@@ -486,6 +487,7 @@ async def test_a_handshake_that_never_ends_is_ended(
     async with asyncio.timeout(5):
         await half_open.wait_closed()
     await asyncio.sleep(0)
+    assert isinstance(half_open.error, PeerStalled), "it broke no rule"
     assert server.endpoint._admission.half_open == 0
     assert not server.endpoint._ids
     assert server.arrived.empty()

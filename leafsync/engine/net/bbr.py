@@ -53,6 +53,10 @@ QUEUE: Final = 1.4
 """Packets wait in a queue if every round trip of a round is longer than the least one by this factor. UP alone makes
 a queue of 1.25."""
 
+LEAST_QUEUE: Final = 0.001
+"""Seconds that every round trip must be longer besides: between neighbours, timers of a millisecond and turns of the
+event loops alone make several times the least one. More would crowd out others where a queue holds but 2 ms."""
+
 BETA: Final = 0.7
 """What is left of a bound after a round of too much loss, as with cubic (RFC 9438)."""
 
@@ -289,7 +293,7 @@ class Bbr:
     def _queue(self) -> bool:
         """Whether no packet of this round and of the last one passed without waiting."""
         least = min(self._round_rtt, self._last_round_rtt)
-        return QUEUE * self.min_rtt < least < math.inf
+        return max(QUEUE * self.min_rtt, self.min_rtt + LEAST_QUEUE) < least < math.inf
 
     def _too_much(self, lost: float, of: float, packets: int) -> bool:
         """Whether losing `lost` of so many bytes means that too much was sent."""

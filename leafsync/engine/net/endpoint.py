@@ -168,8 +168,8 @@ class Endpoint:
         return connection
 
     def _too_slow(self, connection: Connection) -> None:
-        # Told as transport's, so that it can be said in the handshake's own packets too.
         error = PeerStalled(peer=connection.address, seconds=f"{self._limits.handshake_deadline:g}")
+        # Told as transport's, so that it can be said in the handshake's own packets too.
         connection.refuse(QuicErrorCode.CONNECTION_REFUSED, "the handshake took too long", error)
         connection.abandon(error)
 
