@@ -40,7 +40,9 @@ def documented() -> Iterator[tuple[str, str, int]]:
             parent, code = head[2], int(head[3])
             yield parent, "LeafSyncError" if head[1] else "Exception", code
         elif re.match(r"    [│ ]  ", line):
-            yield from ((name, parent, code) for name in re.findall(r"\w+", line))
+            for name, below in re.findall(r"(\w+)(?: \(([\w, ]+)\))?", line):
+                yield name, parent, code
+                yield from ((each, name, code) for each in re.findall(r"\w+", below))
 
 
 def test_the_table_in_the_docstring_is_the_tree() -> None:

@@ -277,8 +277,9 @@ async def test_case_23_a_file_that_becomes_a_link_is_not_read_through(scene: Sce
     summary = await scene.sync()
     scene.untouched()
     assert not {"d/hashed", "d/sent"} & scene.here.tree().keys()
-    assert "d/sent" in paths(summary)
-    assert summary.remote_problems == 1 or "d/hashed" in paths(summary)
+    # The last look of the pass may have seen the link already: then it is a problem there, like the other one.
+    told = {"d/hashed", "d/sent"} & paths(summary)
+    assert len(told) + summary.remote_problems >= 2
 
 
 async def test_case_23_a_directory_that_becomes_a_link_is_not_sent_from(scene: Scene) -> None:
