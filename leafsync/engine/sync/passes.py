@@ -11,7 +11,7 @@ from datetime import datetime
 
 from leafsync.engine.core.base import Look
 from leafsync.engine.core.history import ActionKind
-from leafsync.engine.core.index import Entry, Index, Problem, find
+from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
 from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
 from leafsync.engine.core.names import parent
@@ -51,7 +51,9 @@ class Sides:
         return self.local.digest == self.remote.digest
 
     def same(self, path: str) -> bool:
-        """Whether both sides have the same entry at `path`, or none. Of the folder itself, "", that is never said."""
+        """Whether both sides are known to have the same entry at `path`, or none. Of the folder itself, "", that is
+        never said, nor of what either side withholds.
+        """
         at = path
         while at:
             above, _, name = at.rpartition("/")
@@ -59,7 +61,10 @@ class Sides:
                 here, there = self.local.entry(at), find(self.listings[above], name)
                 return here is there if here is None or there is None else here.same(there)
             at = above
-        return bool(path) and self.equal
+        here = self.local.entry(path) if path else None
+        withheld = here is not None and here.kind is Kind.WITHHELD
+        # Equal digests say nothing of what the other side withholds.
+        return bool(path) and self.equal and not withheld and not self.remote.problems
 
     @property
     def look(self) -> Look:
