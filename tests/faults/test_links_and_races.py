@@ -191,9 +191,8 @@ class Swapper(threading.Thread):
 
     def run(self) -> None:
         while not self.ending.wait(self._random.random() / 500):
-            with self.resting, contextlib.suppress(FileNotFoundError):
-                with contextlib.suppress(OSError):  # passes make and remove what it wants to swap
-                    self._swap(self._folder / self._random.choice(("d", "d/more", "e", "d/old", "e/file")))
+            with self.resting, contextlib.suppress(OSError):  # passes make and remove what it wants to swap
+                self._swap(self._folder / self._random.choice(("d", "d/more", "e", "d/old", "e/file")))
 
     def _swap(self, path: Path) -> None:
         if not leads_through_directories(path, self._folder):
