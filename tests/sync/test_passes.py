@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from leafsync.engine.core import deletes
+from leafsync.engine.core.index import Entry, Index, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import (
     Changed,
@@ -33,7 +34,7 @@ from leafsync.engine.disk.store import Store
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.sync import connect, connecting, share as share_module
 from leafsync.engine.sync.connect import Client
-from leafsync.engine.sync.passes import Passes
+from leafsync.engine.sync.passes import Passes, Sides
 from leafsync.engine.sync.serve import Session
 from leafsync.engine.sync.serving import ServeJob
 from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
@@ -747,3 +748,54 @@ async def test_what_was_withheld_travels_in_the_first_pass_in_which_it_is_not(pa
     assert summary.sent == ("d/b",)
     assert not summary.notes
     assert pair.server.read("d/b") == b"a file now"
+
+
+# What both sides are known to have
+
+
+def sides(local: Index, remote: Index, *, problems: int = 0) -> Sides:
+    """Both sides, with the listings of what differs alone, as `Client.listings` gives them."""
+    differing = {
+        path: entries
+        for path, entries in remote.directories.items()
+        if local.listing(path, digest_in(remote, path)) is None
+    }
+    digest = Digest(remote.digest, remote.files, remote.bytes, problems, remote.entries)
+    scan: Any = None
+    return Sides(scan, local, digest, differing, ())
+
+
+def digest_in(index: Index, path: str) -> bytes:
+    entry = index.entry(path) if path else None
+    return entry.hash if entry is not None else index.digest
+
+
+def entries_of(**sizes: int) -> list[Entry]:
+    return [Entry(name, Kind.FILE, size, hash=bytes([size]) * 32) for name, size in sizes.items()]
+
+
+def tree(top: list[Entry], below: list[Entry]) -> Index:
+    return Index({"": [*top, Entry("d", Kind.DIRECTORY)], "d": below})
+
+
+WITHHELD = [Entry("w", Kind.WITHHELD, target="busy")]
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "problems", "same"),
+    [
+        # All is the same: what the other side withholds is not told by that.
+        (tree([], entries_of(a=1)), tree([], entries_of(a=1)), 0, {"d/a", "d/w", "d", "x"}),
+        (tree([], entries_of(a=1)), tree([], entries_of(a=1) + WITHHELD), 1, set()),
+        (tree([], entries_of(a=1) + WITHHELD), tree([], entries_of(a=1)), 0, {"d/a", "d", "x"}),
+        # A directory that is the same is not listed either, beside something that is not.
+        (tree(entries_of(b=1), entries_of(a=1)), tree(entries_of(b=2), entries_of(a=1)), 0, {"d/a", "d/w", "d", "x"}),
+        (tree(entries_of(b=1), entries_of(a=1)), tree(entries_of(b=2), entries_of(a=1) + WITHHELD), 1, {"d", "x"}),
+        # What is listed is known.
+        (tree([], entries_of(a=1)), tree([], entries_of(a=2) + WITHHELD), 1, {"x"}),
+        (tree([], entries_of(a=1, c=1)), tree([], entries_of(a=1)), 0, {"d/a", "d/w", "x"}),
+    ],
+)
+def test_what_both_sides_are_known_to_have(local: Index, remote: Index, problems: int, same: set[str]) -> None:
+    both = sides(local, remote, problems=problems)
+    assert {path for path in ("d/a", "d/w", "d", "x", "b", "") if both.same(path)} - {"b"} == same

@@ -54,17 +54,13 @@ class Sides:
         """Whether both sides are known to have the same entry at `path`, or none. Of the folder itself, "", that is
         never said, nor of what either side withholds.
         """
-        at = path
-        while at:
-            above, _, name = at.rpartition("/")
-            if above in self.listings:
-                here, there = self.local.entry(at), find(self.listings[above], name)
-                return here is there if here is None or there is None else here.same(there)
-            at = above
-        here = self.local.entry(path) if path else None
+        if not path:
+            return False
+        here, there = self.local.entry(path), self.look.there(path)
+        alike = here.same(there) if here is not None and there is not None else here is there
         withheld = here is not None and here.kind is Kind.WITHHELD
-        # Equal digests say nothing of what the other side withholds.
-        return bool(path) and self.equal and not withheld and not self.remote.problems
+        # What is not listed is the same by its digest, which says nothing of what the other side withholds.
+        return alike and not withheld and (parent(path) in self.listings or not self.remote.problems)
 
     @property
     def look(self) -> Look:
