@@ -1,7 +1,6 @@
 """The optional `config.toml`: defaults a user sets once. Read strictly, never written."""
 
 import os
-import stat
 import tomllib
 import unicodedata
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from leafsync.engine.core.address import DEFAULT_PORT, MAX_PORT
 from leafsync.engine.core.options import DEFAULT_STREAMS, MAX_STREAMS
+from leafsync.engine.core.ownfiles import file_problem
 from leafsync.errors import ConfigMalformed, UsageError
 
 MAX_CONFIG = 64 * 1024
@@ -103,14 +103,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_file(path: Path, status: os.stat_result) -> None:
-    """Raise ConfigMalformed for what is no file, or somebody else could have written: it can give any key another
-    meaning."""
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigMalformed(path=path, reason="it is not a regular file")
-    if status.st_uid not in (os.geteuid(), 0):
-        raise ConfigMalformed(path=path, reason=f"it belongs to another user (uid {status.st_uid})")
-    if status.st_mode & stat.S_IWOTH:
-        raise ConfigMalformed(path=path, reason=f"all users can write it (run: chmod o-w {path})")
+    """Raise ConfigMalformed for what somebody else could have written: it can give any key another meaning."""
+    reason = file_problem(path, status, os.geteuid(), group_may_write=True)
+    if reason is not None:
+        raise ConfigMalformed(path=path, reason=reason)
 
 
 def _name(value: object) -> str:

@@ -7,12 +7,12 @@ one short transaction, and one that has to wait does so for `BUSY_SECONDS` at mo
 import contextlib
 import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from leafsync.engine.core.ownfiles import file_problem
 from leafsync.engine.disk.closing import Closing
 from leafsync.errors import DiskFailed, DiskFull, StoreUnusable
 
@@ -146,12 +146,9 @@ def _check_file(path: Path) -> None:
         status = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise _Unusable("it is not a regular file")
-    if status.st_uid not in (os.geteuid(), 0):
-        raise _Unusable(f"it belongs to another user (uid {status.st_uid})")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _Unusable(f"other users can write it (run: chmod 600 {path})")
+    reason = file_problem(path, status, os.geteuid())
+    if reason is not None:
+        raise _Unusable(reason)
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shlex
-import stat
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import tomli_w
 
+from leafsync.engine.core.ownfiles import file_problem
 from leafsync.engine.net.identity import Fingerprint, parse_fingerprint
 from leafsync.errors import (
     DeviceAmbiguous,
@@ -344,12 +344,9 @@ class TrustStore:
             raise self._malformed("it is not UTF-8") from error
 
     def _check_file(self, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            raise self._malformed("it is not a regular file")
-        if status.st_uid not in (os.geteuid(), 0):
-            raise self._malformed(f"it belongs to another user (uid {status.st_uid})")
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise self._malformed(f"other users can write it (run: chmod 600 {self._path})")
+        reason = file_problem(self._path, status, os.geteuid())
+        if reason is not None:
+            raise self._malformed(reason)
         if status.st_size > MAX_TRUST_FILE:
             raise self._malformed("it is too large")
 
