@@ -9,17 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from benchmarks.devices import Device
 from benchmarks.live import connected
-from benchmarks.namespaces import NamespacesRefusedError, namespace
 from benchmarks.processes import wait_until
-from benchmarks.shaping import DEVICE, Cable, open_link
+from benchmarks.shaping import DEVICE
 from benchmarks.trees import MIB, differences, write_random
+from tests.support.cables import MARKS, WiredPair, cabled
 
 FULL = "LEAFSYNC_EXAMPLES" in os.environ
 """Whether the file has its full size."""
@@ -41,35 +39,11 @@ RECOVERY_SECONDS = 5.0
 """Seconds after the link has come back until the transfer is as fast as before: a few timeouts, which have doubled."""
 
 
-@cache
-def allowed() -> bool:
-    """Whether this user may make namespaces and shape links here."""
-    try:
-        with namespace(), open_link(None) as link:
-            return isinstance(link, Cable)
-    except (NamespacesRefusedError, RuntimeError, FileNotFoundError):
-        return False
+pytestmark = [*MARKS, pytest.mark.timeout(300 if FULL else 120)]
 
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(300 if FULL else 120),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make network namespaces"),
-]
-
-
-class Devices:
+class Devices(WiredPair):
     """Two devices that trust each other, at the two ends of a cable; the served one has a large file."""
-
-    def __init__(self, cable: Cable, place: Path) -> None:
-        self.cable = cable
-        self.server = Device(place / "server-home", tuple(cable.there.command()))
-        self.client = Device(place / "client-home", tuple(cable.here.command()))
-        self.there, self.here = place / "there", place / "here"
-        for folder in (self.there, self.here):
-            folder.mkdir()
-        self.server.trust(self.client, "client")
-        self.client.trust(self.server, "server")
 
     def wait_until_same(self) -> None:
         """Wait until the file is here, and compare the folders."""
@@ -90,11 +64,8 @@ class Devices:
 
 @contextmanager
 def made(place: Path, loss: float = 0.0) -> Iterator[Devices]:
-    if not allowed():
-        pytest.skip("no network namespaces here")
-    with open_link(RATE_MBIT, loss) as link:
-        assert isinstance(link, Cable)
-        devices = Devices(link, place)
+    with cabled(RATE_MBIT, loss) as cable:
+        devices = Devices(cable, place)
         write_random(devices.there / "large.bin", SIZE_MIB * MIB, seed=1)
         yield devices
 

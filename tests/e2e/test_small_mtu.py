@@ -3,19 +3,16 @@
 Root alone may make such links: two network namespaces and a cable between them, which reach nothing outside.
 """
 
-import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from benchmarks.devices import Device
 from benchmarks.live import connected
-from benchmarks.namespaces import NamespacesRefusedError, namespace
 from benchmarks.processes import wait_until
-from benchmarks.shaping import DEVICE, Cable, open_link
+from benchmarks.shaping import DEVICE
 from benchmarks.trees import MIB, differences, write_random
+from tests.support.cables import MARKS, WiredPair, cabled
 
 SMALL_MTU = 1280
 """The least that IPv6 allows a link to carry."""
@@ -27,35 +24,11 @@ DEADLINE = 25.0
 """Seconds for a file to arrive, many times what it takes: a connection that hangs would be given up only after 30."""
 
 
-@cache
-def allowed() -> bool:
-    """Whether this user may make namespaces and shape links here."""
-    try:
-        with namespace(), open_link(None) as link:
-            return isinstance(link, Cable)
-    except (NamespacesRefusedError, RuntimeError, FileNotFoundError):
-        return False
+pytestmark = [*MARKS, pytest.mark.timeout(120)]
 
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make network namespaces"),
-]
-
-
-class Devices:
+class Devices(WiredPair):
     """Two devices that trust each other, at the two ends of a cable."""
-
-    def __init__(self, cable: Cable, place: Path) -> None:
-        self.cable = cable
-        self.server = Device(place / "server-home", tuple(cable.there.command()))
-        self.client = Device(place / "client-home", tuple(cable.here.command()))
-        self.there, self.here = place / "there", place / "here"
-        for folder in (self.there, self.here):
-            folder.mkdir()
-        self.server.trust(self.client, "client")
-        self.client.trust(self.server, "server")
 
     def narrow(self, *, there: bool = True, here: bool = True) -> None:
         """Have the devices of one end or both carry less; what is too large for the other end is dropped silently."""
@@ -77,15 +50,12 @@ class Devices:
 
 @pytest.fixture
 def devices(tmp_path: Path) -> Iterator[Devices]:
-    if not allowed():
-        pytest.skip("no network namespaces here")
-    with open_link(RATE_MBIT) as link:
-        assert isinstance(link, Cable)
-        for end in (link.there, link.here):
+    with cabled(RATE_MBIT) as cable:
+        for end in (cable.there, cable.here):
             # Each packet by itself: large sends are cut up before they get to the other end, as by a real device.
             assert end.namespace is not None
             end.namespace.run(f"ip link set {DEVICE} gso_max_segs 1")
-        yield Devices(link, tmp_path)
+        yield Devices(cable, tmp_path)
 
 
 @pytest.mark.parametrize("here", [True, False], ids=["both ends know", "one end knows"])

@@ -1,7 +1,6 @@
 """Paths that lead elsewhere and names that no filesystem stores, from a server, from a client and from the disk."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,9 +26,11 @@ from tests.support.hostile import (
     pull_from,
     says,
 )
-from tests.support.names import GOOD, HASH, OLD, Attacked, attack, both_ways, nothing_outside, skipped, stays_here, told
+from tests.support.names import GOOD, HASH, OLD, Attacked, both_ways, skipped, stays_here, told
 
 TITLE = "Names and paths"
+
+pytestmark = pytest.mark.usefixtures("bystanders")
 
 SKIPPED = "in a listing it is skipped and shown as a problem, and more than 10 such names end the connection"
 CLOSES = "a change that names it ends the connection"
@@ -58,17 +59,6 @@ CASES = (
         "not taken from another device, and shown as a problem where it is on the disk; the longest ones travel",
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def _nothing_outside(tmp_path: Path) -> Iterator[None]:
-    with nothing_outside(tmp_path):
-        yield
-
-
-@pytest.fixture
-async def attacked(pair: Pair) -> Attacked:
-    return await attack(pair)
 
 
 # 1 to 6: what names other places, or none

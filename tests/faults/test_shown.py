@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,11 +63,13 @@ from tests.support.harm import (
     windows,
 )
 from tests.support.hostile import Talk, link_entry, pull_from, says
-from tests.support.names import GOOD, HASH, OLD, Attacked, attack, both_ways, nothing_outside, skipped, stays_here
+from tests.support.names import GOOD, HASH, OLD, Attacked, both_ways, skipped, stays_here
 from tests.support.stage import staged
 from tests.support.ui import NOW, screen_text
 
 TITLE = "Names as they are shown"
+
+pytestmark = pytest.mark.usefixtures("bystanders")
 
 ESCAPED = "wherever text from outside is shown or logged, it is escaped; in JSON it is what it was, as an escape"
 
@@ -90,17 +91,6 @@ CASES = (
     ),
     Case(20, "markup in a name or a reason", "shown as it is: nothing on the screen or in the log reads markup"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _nothing_outside(tmp_path: Path) -> Iterator[None]:
-    with nothing_outside(tmp_path):
-        yield
-
-
-@pytest.fixture
-async def attacked(pair: Pair) -> Attacked:
-    return await attack(pair)
 
 
 # Names that do not travel
@@ -228,41 +218,38 @@ def _has(value: object, text: str) -> bool:
     return value == text
 
 
+async def a_server_says(client: Device, hostile: MakeHostile, text: str, told: str) -> None:
+    events, errors = await said_by_a_server(client, hostile, text)
+    assert told in read_by_people(client.home, events, errors, text)
+    read_by_programs(client.home, events, errors, text)
+
+
+async def a_client_says(attacked: Attacked, text: str) -> None:
+    """It is not called what it calls itself when that can be no name; why it left is told."""
+    events = await said_by_a_client(attacked, text)
+    said = read_by_people(attacked.pair.server.home, events, [], text)
+    assert "connected: device-" in said
+    assert "disconnected: device-" in said
+
+
 async def test_case_07_what_a_server_says(client: Device, hostile: MakeHostile) -> None:
-    events, errors = await said_by_a_server(client, hostile, CONTROL)
-    said = read_by_people(client.home, events, errors, CONTROL)
-    assert f"    {printable(CONTROL)}: the name contains control characters\n" in said
-    read_by_programs(client.home, events, errors, CONTROL)
+    await a_server_says(client, hostile, CONTROL, f"    {printable(CONTROL)}: the name contains control characters\n")
 
 
 async def test_case_07_what_a_client_says(attacked: Attacked) -> None:
-    """It is not called what it calls itself when that can be no name; why it left is told."""
-    events = await said_by_a_client(attacked, CONTROL)
-    said = read_by_people(attacked.pair.server.home, events, [], CONTROL)
-    assert "connected: device-" in said
-    assert "disconnected: device-" in said
+    await a_client_says(attacked, CONTROL)
 
 
 async def test_case_08_what_a_server_says(client: Device, hostile: MakeHostile) -> None:
-    events, errors = await said_by_a_server(client, hostile, BIDI)
-    said = read_by_people(client.home, events, errors, BIDI)
-    assert f"    {printable(BIDI)}: the name contains control characters\n" in said
-    read_by_programs(client.home, events, errors, BIDI)
+    await a_server_says(client, hostile, BIDI, f"    {printable(BIDI)}: the name contains control characters\n")
 
 
 async def test_case_08_what_a_client_says(attacked: Attacked) -> None:
-    """It is not called what it calls itself when that can be no name; why it left is told."""
-    events = await said_by_a_client(attacked, BIDI)
-    said = read_by_people(attacked.pair.server.home, events, [], BIDI)
-    assert "connected: device-" in said
-    assert "disconnected: device-" in said
+    await a_client_says(attacked, BIDI)
 
 
 async def test_case_20_what_a_server_says(client: Device, hostile: MakeHostile) -> None:
-    events, errors = await said_by_a_server(client, hostile, MARKUP)
-    said = read_by_people(client.home, events, errors, MARKUP)
-    assert f"    {MARKUP}: the name contains a slash" in said
-    read_by_programs(client.home, events, errors, MARKUP)
+    await a_server_says(client, hostile, MARKUP, f"    {MARKUP}: the name contains a slash")
 
 
 async def test_case_20_names_travel(pair: Pair) -> None:

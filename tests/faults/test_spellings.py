@@ -3,7 +3,6 @@
 import os
 import subprocess
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,9 +38,11 @@ from tests.support.hostile import (
     pull_from,
     sends,
 )
-from tests.support.names import GOOD, OLD, Attacked, attack, both_ways, nothing_outside, skipped, stays_here, told
+from tests.support.names import GOOD, OLD, Attacked, both_ways, skipped, stays_here, told
 
 TITLE = "How names are spelled"
+
+pytestmark = pytest.mark.usefixtures("bystanders")
 
 CASES = (
     Case(
@@ -73,17 +74,6 @@ CASES = (
         "an ordinary name: no shell ever sees it, and commands that LeafSync suggests are quoted",
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def _nothing_outside(tmp_path: Path) -> Iterator[None]:
-    with nothing_outside(tmp_path):
-        yield
-
-
-@pytest.fixture
-async def attacked(pair: Pair) -> Attacked:
-    return await attack(pair)
 
 
 # 12 to 15: how names are written

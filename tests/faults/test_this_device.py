@@ -21,7 +21,7 @@ from tests.faults.cases import Case
 from tests.support import program
 from tests.support.devices import Device, Pair, until
 from tests.support.engines import MakeHostile
-from tests.support.faults import OLD, READS, WRITES, Faults, agreed, in_use, staged
+from tests.support.faults import OLD, READS, WRITES, Faults, in_use, staged
 from tests.support.hostile import pull_from
 from tests.support.mounts import need_mounts, tmpfs
 
@@ -67,16 +67,6 @@ FULL = (
     ("exchange", errno.ENOSPC),
 )
 """Every operation that can find the disk full, with one of the two ways it is said."""
-
-
-@pytest.fixture
-async def faults(monkeypatch: pytest.MonkeyPatch, client: Device) -> Faults:
-    return Faults(monkeypatch, await in_use(client))
-
-
-@pytest.fixture
-async def mirrored(pair: Pair) -> Pair:
-    return await agreed(pair)
 
 
 def contents(step: str) -> dict[str, bytes]:

@@ -29,7 +29,7 @@ from tests.faults.cases import Case
 from tests.support import program
 from tests.support.devices import Device, Pair, until
 from tests.support.engines import MakeHostile
-from tests.support.faults import OLD, Faults, agreed, in_use
+from tests.support.faults import OLD, Faults, in_use
 from tests.support.hostile import pull_from
 from tests.support.mounts import need_mounts, tmpfs
 
@@ -80,16 +80,6 @@ CASES = (
 )
 
 BIG = b"".join(bytes([number + 1]) * CHUNK_SIZE for number in range(3)) + b"tail"
-
-
-@pytest.fixture
-async def faults(monkeypatch: pytest.MonkeyPatch, client: Device) -> Faults:
-    return Faults(monkeypatch, await in_use(client))
-
-
-@pytest.fixture
-async def mirrored(pair: Pair) -> Pair:
-    return await agreed(pair)
 
 
 # 72: a folder that is not there, or not the one it was
