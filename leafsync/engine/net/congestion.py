@@ -177,18 +177,8 @@ class BbrQuic(QuicConnection):
     Its configuration has to name ALGORITHM.
     """
 
-    def __init__(
-        self,
-        *,
-        configuration: QuicConfiguration,
-        original_destination_connection_id: bytes | None = None,
-        retry_source_connection_id: bytes | None = None,
-    ) -> None:
-        super().__init__(
-            configuration=configuration,
-            original_destination_connection_id=original_destination_connection_id,
-            retry_source_connection_id=retry_source_connection_id,
-        )
+    def __init__(self, *, configuration: QuicConfiguration, **options: Any) -> None:  # noqa: ANN401  upstream's
+        super().__init__(configuration=configuration, **options)
         self._control = cast("BbrControl", self._loss._cc)
         self._loss._pacer = BbrPacer(self._control, max_datagram_size=self._max_datagram_size)
 
