@@ -18,7 +18,8 @@ from leafsync.engine.core.names import IGNORE_FILE, MAX_DEPTH, STAGING, TRASH, n
 from leafsync.engine.disk import walk as walk_module
 from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.hashing import Cancelled, Hasher
-from leafsync.engine.disk.scan import RACY_NS, Scan, rescan, scan
+from leafsync.engine.disk.racy import RACY_NS
+from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.store import HashRow, Store
 from leafsync.engine.disk.walk import IGNORED, MOUNTED
 from leafsync.errors import FolderMissing, FolderUnreadable

@@ -17,6 +17,7 @@ from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import STAGING, join, parent
 from leafsync.engine.disk.exchange import put
 from leafsync.engine.disk.folder import Folder, disk_error, state_mark
+from leafsync.engine.disk.racy import is_racy_write
 from leafsync.engine.disk.seen import change_error, check_path, matches
 from leafsync.engine.disk.staged import StagedFile
 from leafsync.engine.disk.store import HashRow, Store
@@ -186,9 +187,9 @@ class _Group:
         if not self.placed:
             return
         rows = [
-            HashRow(result.mark, item.entry.hash, _leaves(item), racy=True)  # its ctime is now
+            HashRow(result.mark, item.entry.hash, _leaves(item), is_racy_write(result.stat, item.entry.mtime_ns))
             for item, result in self.placed
-            if result.mark is not None and result.error is None
+            if result.mark is not None and result.stat is not None and result.error is None
         ]
         names = [item.staged.name for item, _result in self.placed if isinstance(item.staged, StagedFile)]
         try:

@@ -13,13 +13,10 @@ from leafsync.engine.core.names import STAGING, TRASH, join, parent
 from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.hashing import BUSY, GONE, Hashed, Hasher, Progress
 from leafsync.engine.disk.ignore import IgnoreRules
+from leafsync.engine.disk.racy import is_racy
 from leafsync.engine.disk.store import HashRow, Store
 from leafsync.engine.disk.walk import IGNORED, NOTHING_PLACED, Known, Walk, file_entry
 from leafsync.errors import FolderMissing, FolderUnreadable
-
-RACY_NS = 2_000_000_000
-"""Nanoseconds: a file that changed so short ago may change again without a new time (FAT stores even seconds), so its
-hash is only good for this once (DESIGN section 5, fault case 33)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +29,6 @@ class Scan:
     hashed_bytes: int
     marks: Mapping[str, int]
     """The state mark of each directory in the index, for the next `rescan`."""
-
-
-def is_racy(stat: os.stat_result, now_ns: int) -> bool:
-    """Say whether the file changed so short before `now_ns` (or after it) that its stat cannot be relied on."""
-    return max(stat.st_mtime_ns, stat.st_ctime_ns) > now_ns - RACY_NS
 
 
 def scan(
@@ -53,7 +45,7 @@ def scan(
     """List the whole folder and hash what is not known.
 
     `previous` is an index of this folder from this process: it spares reading the cache. `placed` has the roots, by
-    state mark, of files that this process has just written and verified; the cache has them too, as racy ones. `now_ns`
+    state mark, of files that this process has just written and verified; the cache may have them as racy ones. `now_ns`
     is the time in nanoseconds since 1970. `progress` is told of hashed bytes, from other threads. Raises FolderMissing,
     FolderUnreadable, Cancelled, and what the store raises; anything wrong with a single entry is a problem in the
     index, and the entry is withheld, so nobody takes it for absent (fault case 73).
