@@ -9,6 +9,7 @@ steps = st.lists(
         st.tuples(st.just("write"), st.one_of(st.integers(1, 50), st.integers(SMALL - 2, 3 * SMALL))),
         st.tuples(st.just("cut"), st.integers(0, 2 * SMALL)),
         st.tuples(st.just("read"), st.integers(0, 3 * SMALL)),
+        st.tuples(st.just("take"), st.one_of(st.integers(0, 50), st.integers(0, 3 * SMALL))),
         st.tuples(st.just("clear"), st.just(0)),
     ),
     max_size=40,
@@ -25,6 +26,11 @@ def test_it_is_a_bytearray_to_its_user(script: list[tuple[str, int]], offset: in
             buffer += data
         elif what == "cut":
             del model[:size], buffer[:size]
+        elif what == "take":
+            taken = buffer.take(size)
+            assert type(taken) is bytes
+            assert taken == model[:size]
+            del model[:size]
         elif what == "clear":
             model.clear()
             buffer.clear()

@@ -419,6 +419,7 @@ async def test_content_that_is_right_the_second_time(client: Device, hostile: Ma
     assert (client.read("a"), client.read("big")) == (b"good", BIG)
     assert not summary.problems
     assert sorted(server.indexes()) == [0, 0, 0, 0, 1, 2, 3, 4], "only the wrong chunk is asked for again"
+    assert summary.totals.bytes_done == summary.totals.fetched == summary.totals.bytes
 
 
 @pytest.mark.parametrize("leaves", [leaves_of(BIG)[:-HASH_SIZE], leaves_of(BIG[:-1]), leaves_of(bytes(len(BIG)))])

@@ -31,6 +31,23 @@ def test_a_file_from_the_wire_and_from_here() -> None:
     assert (progress.totals.files_done, progress.totals.bytes_done) == (1, 200)
 
 
+def test_small_files_come_whole_and_again_if_they_were_wrong() -> None:
+    log = TransferLog()
+    progress = Progress(lambda: (0, 0), log)
+    progress.expect(Direction.IN, [("a", 10), ("b", 5)])
+    progress.whole("a", 10, fetched=True)
+    progress.whole("b", 5, fetched=False)
+    assert (progress.bytes_done, progress.fetched, progress.reused) == (15, 10, 5)
+    assert [(row.path, row.done) for row in log.moving(9)] == [("a", 10), ("b", 5)]
+    progress.take_back(10)
+    assert (progress.bytes_done, progress.fetched) == (5, 0)
+    progress.whole("a", 10, fetched=True)
+    progress.finish("a")
+    progress.finish("b")
+    assert (progress.files_done, progress.bytes_done) == (2, 15)
+    assert log.moving(9) == ()
+
+
 def test_a_file_that_failed_is_not_done() -> None:
     log = TransferLog(keep=10)
     progress = Progress(Wire(), log)

@@ -70,6 +70,8 @@ def tree_top(leaves: bytes) -> bytes:
     A stack of perfect subtrees, merged as equal heights meet, is the same tree as the recursive definition and needs
     no recursion: the remaining subtrees are folded from the right, which splits at the largest power of two.
     """
+    if len(leaves) == HASH_SIZE:  # as nearly all trees are
+        return leaves
     stack: list[tuple[int, bytes]] = []
     for leaf in split_leaves(leaves):
         height, node = 0, leaf

@@ -96,10 +96,10 @@ class TransferLog:
                 return
             self._put(key, _Row(size, 0, TransferState.WAITING, "", 0))
 
-    def start(self, key: TransferKey, size: int) -> None:
-        """Say that a file is on its way; one that is already goes on."""
+    def start(self, key: TransferKey, size: int, done: int = 0) -> None:
+        """Say that a file is on its way, and how many bytes of it have moved; one that is already goes on."""
         if key not in self._active:
-            self._put(key, _Row(size, 0, TransferState.ACTIVE, "", 0))
+            self._put(key, _Row(size, done, TransferState.ACTIVE, "", 0))
 
     def add(self, key: TransferKey, count: int) -> None:
         """Count bytes of a file that is on its way."""

@@ -58,6 +58,18 @@ class SegmentedBuffer:
             start += len(parts[-1])
         return b"".join(parts)
 
+    def take(self, count: int) -> bytes:
+        """Cut off the first `count` bytes, or all there are, and return them."""
+        if self._segments:
+            first, begin = self._segments[0], self._front - self._starts[0]
+            data = first[begin : begin + count]
+            if len(data) == count and begin + count < len(first):  # as most are in a transfer
+                self._front += count
+                return data
+        data = bytes(self[:count])
+        del self[:count]
+        return data
+
     def clear(self) -> None:
         """Cut off everything."""
         del self[: len(self)]

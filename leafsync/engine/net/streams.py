@@ -163,11 +163,10 @@ class Stream:
     def _take(self, count: int, after: int = 0) -> bytes:
         """Return `count` bytes from the front of the buffer; `after` bytes before them are dropped."""
         count += after
-        data = bytes(self._buffer[after:count])
-        del self._buffer[:count]
-        self._credit(max(0, count - self._credited))
+        data = self._buffer.take(count)
+        self._credit(count - self._credited)
         self._credited = max(0, self._credited - count)
-        return data
+        return data[after:] if after else data
 
     def _credit_early(self) -> None:
         """Let the peer send on while a reader waits for more than a window: its bytes are as good as read."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from leafsync.engine.core.history import ActionKind, ActionRecord
 from leafsync.engine.core.index import Problem
 from leafsync.engine.core.steps import Fetch
-from leafsync.engine.disk.staging import Commit, SmallFile, Staged, StagedFile
+from leafsync.engine.disk.staging import ChunkMismatch, Commit, SmallFile, Staged, StagedFile
 from leafsync.engine.disk.trash import Trash
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
@@ -61,12 +61,14 @@ class Committer:
         self._progress = progress
         self._group = _Group()
         self._running: set[asyncio.Task[None]] = set()
+        self._wrong: list[Fetch] = []
         self._failure: Exception | None = None
         self._slots = asyncio.Semaphore(GROUPS_AT_ONCE)
         self._timer: asyncio.TimerHandle | None = None
 
     async def add_small(self, fetch: Fetch, data: bytes | bytearray | None) -> None:
-        """Take a file of at most one chunk; `data` None is a hole. Waits while too many groups are under way.
+        """Take a file of at most one chunk, not verified yet; `data` None is a hole. Waits while too many groups are
+        under way.
 
         Raises DiskFull of an earlier group, which the pass cannot outlive.
         """
@@ -110,6 +112,16 @@ class Committer:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    async def settle(self) -> list[Fetch]:
+        """Commit the rest and wait for all of it; return the small files whose content was not the one announced, of
+        which nothing was written. Raises as `add_small`.
+        """
+        await self._flush()
+        if self._failure is not None:
+            raise self._failure
+        wrong, self._wrong = self._wrong, []
+        return wrong
+
     async def close(self) -> None:
         """Commit the rest and wait for all of it, however the pass ended: what is whole and verified is kept.
 
@@ -117,15 +129,18 @@ class Committer:
         """
         if self._timer is not None:
             self._timer.cancel()
+        await self._flush()
+        for _fetch, staged in self._group.large:
+            await self._share.workers.run(staged.close)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _flush(self) -> None:
         if self._failure is None and not self._group.empty:
             await self._slots.acquire()
             self._begin()
         while self._running:
             await asyncio.wait(self._running)
-        for _fetch, staged in self._group.large:
-            await self._share.workers.run(staged.close)
-        if self._failure is not None:
-            raise self._failure
 
     async def _commit_and_release(self, group: _Group) -> None:
         try:
@@ -140,6 +155,10 @@ class Committer:
             self._failure = self._failure or error
             return
         for fetch, reason, mark in outcomes:
+            if isinstance(reason, ChunkMismatch):
+                self._progress.take_back(fetch.entry.size)
+                self._wrong.append(fetch)
+                continue
             self._progress.finish(fetch.path, "" if reason is None else str(reason))
             if reason is None:
                 self.done.append(self._record(fetch, mark))

@@ -50,6 +50,20 @@ class Progress:
         else:
             self.reused += size
 
+    def whole(self, path: str, size: int, *, fetched: bool) -> None:
+        """Count all `size` bytes of a small file at `path`, from the wire or from here, in one go."""
+        self._log.start(self._key(Direction.IN, path), size, size)
+        self.bytes_done += size
+        if fetched:
+            self.fetched += size
+        else:
+            self.reused += size
+
+    def take_back(self, size: int) -> None:
+        """Uncount the bytes of a small file that came wrong from the wire, and comes again."""
+        self.bytes_done -= size
+        self.fetched -= size
+
     def finish(self, path: str, error: str = "") -> None:
         """Say that the file at `path` is in its place here, or why not."""
         key = self._key(Direction.IN, path)

@@ -21,7 +21,6 @@ from leafsync.engine.core.merkle import (
     chunk_length,
     file_root,
     leaf_hash,
-    zero_leaf,
 )
 from leafsync.engine.core.messages import (
     PIECES,
@@ -115,12 +114,24 @@ class Receiver:
         Files that cannot be had become problems, the rest goes on. Raises ConnectionLost, PeerStalled,
         ProtocolViolated, RootMismatch or DiskFull; what was verified until then is kept.
         """
+        await self._begin(fetches)
+        await self._bring(streams)
+        if wrong := await self.committer.settle():
+            self.queue.extend(wrong)
+            await self._bring(streams)
+            if wrong := await self.committer.settle():  # twice wrong is no accident (fault case 39)
+                raise self.mismatch(wrong[0])
+
+    async def _begin(self, fetches: Sequence[Fetch]) -> None:
+        """Take what is here already, and queue the rest."""
         twins = await self.share.workers.run(find_files, self.local, {fetch.entry.hash for fetch in fetches})
         for fetch in fetches:
             if fetch.entry.hash == EMPTY_ROOT:
                 await self.committer.add_small(fetch, b"")
             elif not await self._copied(fetch, twins.get(fetch.entry.hash)):
                 self.queue.append(fetch)
+
+    async def _bring(self, streams: int) -> None:
         async with task_group() as workers:
             for _number in range(min(streams, len(self.queue))):
                 workers.create_task(_Worker(self).run())
@@ -135,10 +146,14 @@ class Receiver:
             return False
         if data is None:
             return False
-        self.progress.start(fetch.path, len(data))
-        self.progress.add(fetch.path, len(data), fetched=False)
+        self.progress.whole(fetch.path, len(data), fetched=False)
         await self.committer.add_small(fetch, data)
         return True
+
+    def mismatch(self, fetch: Fetch) -> RootMismatch:
+        """Close the connection because the content of `fetch` is not what was announced; return the error to raise."""
+        self.connection.close(CloseCode.INTEGRITY, "content does not match its hash")
+        return RootMismatch(path=fetch.path, peer=self.connection.address)
 
     def failed(self, fetch: Fetch, reason: str) -> None:
         """Note that `fetch` could not be had."""
@@ -204,10 +219,11 @@ class _Worker:
         return _Asked(fetch, item, chunks * HASH_SIZE, large)
 
     async def _receive(self, asked: _Asked) -> None:
-        self._receiver.progress.start(asked.fetch.path, asked.fetch.entry.size)
         if asked.large is None:
-            await self._receive_small(asked)
-        elif isinstance(asked.item, Cut):
+            await self._receive_small(asked.fetch, asked.item.size)
+            return
+        self._receiver.progress.start(asked.fetch.path, asked.fetch.entry.size)
+        if isinstance(asked.item, Cut):
             await self._receive_pieces(asked, asked.large)
         elif isinstance(asked.item, FetchParts):
             await self._receive_parts(asked, asked.large, asked.item)
@@ -216,29 +232,17 @@ class _Worker:
         else:
             await self._receive_chunks(asked, asked.large, asked.item)
 
-    async def _receive_small(self, asked: _Asked) -> None:
-        fetch, size = asked.fetch, asked.item.size
+    async def _receive_small(self, fetch: Fetch, size: int) -> None:
+        """Take a whole file, which is verified when it is staged: off the loop, many at a time."""
         reply = await self._reply()
         if isinstance(reply, Chunk):
             data = await self._small_content(reply, size)
-            leaf = zero_leaf(size) if data is None else leaf_hash(data)
-            end = await self._reply()
-            if isinstance(end, End):
-                if file_root(size, leaf) == asked.item.root:
-                    self._receiver.progress.add(fetch.path, size, fetched=True)
-                    await self._receiver.committer.add_small(fetch, data)
-                else:
-                    await self._ask_again(asked)
+            reply = await self._reply()
+            if isinstance(reply, End):
+                self._receiver.progress.whole(fetch.path, size, fetched=True)
+                await self._receiver.committer.add_small(fetch, data)
                 return
-            reply = end
         self._aborted(fetch, reply)
-
-    async def _ask_again(self, asked: _Asked) -> None:
-        """Ask once more for what did not match its hash; twice wrong is no accident (fault case 39)."""
-        if asked.again:
-            self._connection.close(CloseCode.INTEGRITY, "content does not match its hash")
-            raise RootMismatch(path=asked.fetch.path, peer=self._connection.address)
-        await self._ask_more(replace(asked, again=True))
 
     async def _ask_more(self, asked: _Asked) -> None:
         self._outstanding += asked.size
@@ -254,8 +258,7 @@ class _Worker:
         if not isinstance(reply, End):
             self._aborted(asked.fetch, reply)
         elif len(leaves) != expected or file_root(asked.item.size, bytes(leaves)) != asked.item.root:
-            self._connection.close(CloseCode.INTEGRITY, "leaves do not match their root")
-            raise RootMismatch(path=asked.fetch.path, peer=self._connection.address)
+            raise self._receiver.mismatch(asked.fetch)
         else:
             try:
                 await large.prepare(bytes(leaves))
@@ -291,8 +294,8 @@ class _Worker:
             await self._disk_failed(asked.fetch, large, large.failure)
         elif matched:
             await self._next_part(asked, large)
-        elif asked.again:
-            await self._ask_again(asked)
+        elif asked.again:  # twice wrong is no accident (fault case 39)
+            raise self._receiver.mismatch(asked.fetch)
         else:
             await self._next_part(replace(asked, again=True), large)
 

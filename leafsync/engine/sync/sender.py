@@ -372,18 +372,19 @@ def _small_answers(offer: Offer, items: Sequence[FetchItem], packs: bool) -> tup
     (blocking). Files like each other are packed together: each alone would hardly become smaller.
     """
     answers, refusals = [], []
-    for item in items:
-        try:
-            source = offer.open(item)
+    with offer.share.folder.handles():
+        for item in items:
             try:
-                answers += [_chunk(index, source.read(index)) for index, _count in item.ranges]
-            finally:
-                source.close()
-            answers.append(frame(End()))
-            refusals.append("")
-        except Unavailable as unavailable:
-            answers.append(frame(Abort(unavailable.reason)))
-            refusals.append(ABORTED_HERE[unavailable.reason])
+                source = offer.open(item)
+                try:
+                    answers += [_chunk(index, source.read(index)) for index, _count in item.ranges]
+                finally:
+                    source.close()
+                answers.append(frame(End()))
+                refusals.append("")
+            except Unavailable as unavailable:
+                answers.append(frame(Abort(unavailable.reason)))
+                refusals.append(ABORTED_HERE[unavailable.reason])
     answer = b"".join(answers)
     packed = pack(answer) if packs else None
     return answer if packed is None else frame(Bundle(len(answer), len(packed))) + packed, refusals
