@@ -102,7 +102,7 @@ class Share:
         self.workers = workers
         self.placed: dict[int, bytes] = {}
         """State mark -> root of files that were put in their places since the last scan, and are what was verified. The
-        next scan believes it. They are too young for the scans after it to do so: these hash them again."""
+        next scan believes it; the scans after it hash those again that are too young (`disk/racy`)."""
         self._staging: Staging | None = None
         self._preparing = threading.Lock()
         self.latest: Scan | None = None
