@@ -193,7 +193,7 @@ def test_somebody_elses_key_is_refused(sound: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_key_that_is_gone_is_not_made_anew(sound: Path) -> None:
     sound.unlink()
-    with pytest.raises(IdentityUnusable, match="missing; restore it from a backup, or move it and identity"):
+    with pytest.raises(IdentityUnusable, match="missing; restore it from a backup, or move identity"):
         load_or_create_identity(sound)
     assert names_in(sound.parent) == ["identity.fingerprint"]
 

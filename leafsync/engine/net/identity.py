@@ -106,7 +106,7 @@ def load_or_create_identity(path: Path) -> Identity:
         pem = _read_private(path)
         if pem is None:
             if noted is not None:
-                raise IdentityUnusable(path=path, reason=f"it is missing; {_remedy(path)}")
+                raise IdentityUnusable(path=path, reason=f"it is missing; {_remedy(_note_of(path).name)}")
             _create(path)
             pem = _read_private(path)
     except OSError as error:
@@ -115,7 +115,7 @@ def load_or_create_identity(path: Path) -> Identity:
         raise IdentityUnusable(path=path, reason="it vanished while it was being read")
     identity = Identity.of(_parse(path, pem))
     if noted and noted != identity.fingerprint:
-        raise IdentityUnusable(path=path, reason=f"it is not the key of this device, {noted}; {_remedy(path)}")
+        raise IdentityUnusable(path=path, reason=f"it is not the key of this device, {noted}; {_remedy(_both(path))}")
     if not noted:
         _note(path, identity.fingerprint)
     return identity
@@ -153,11 +153,12 @@ def _note(path: Path, fingerprint: Fingerprint) -> None:
         staged.unlink(missing_ok=True)
 
 
-def _remedy(path: Path) -> str:
-    note = _note_of(path).name
-    return (
-        f"restore it from a backup, or move it and {note} away to get a new key, which every peer must then trust anew"
-    )
+def _both(path: Path) -> str:
+    return f"it and {_note_of(path).name}"
+
+
+def _remedy(away: str) -> str:
+    return f"restore it from a backup, or move {away} away to get a new key, which every peer must then trust anew"
 
 
 def _read_private(path: Path) -> bytes | None:
@@ -195,7 +196,7 @@ def _symlink(path: Path) -> IdentityUnusable:
 
 
 def _parse(path: Path, pem: bytes) -> ed25519.Ed25519PrivateKey:
-    remedy = _remedy(path)
+    remedy = _remedy(_both(path))
     if not pem.strip():
         raise IdentityUnusable(path=path, reason=f"it is empty; {remedy}")
     try:
