@@ -98,13 +98,18 @@ def serve_lines(job: ServeStatus, figures: Figures, fingerprint: str, width: int
     lines = _head(glyph, word, colour, job.folder, extras, width)
     lines += _labelled("address", [printable(one) for one in job.addresses[:MAX_ADDRESSES]], width)
     lines += _labelled("fingerprint", _halves(format_groups(fingerprint), width), width)
-    held = f"{format_count(job.files, 'file')}, {format_bytes(job.bytes)}" if job.files else "no files yet"
-    lines += _labelled("holds", [held], width)
+    lines += _labelled("holds", [_held(job)], width)
     if job.problems:
         problem = f"! {format_count(job.problems, 'entry', 'entries')} cannot be synced"
         lines.append(Content.styled(_cut(f"  {problem}", width), "$warning"))
     lines += _peers(job.peers, figures.peers, width)
     return lines
+
+
+def _held(job: ServeStatus) -> str:
+    if job.files is None:
+        return "not looked at yet"
+    return f"{format_count(job.files, 'file')}, {format_bytes(job.bytes)}"
 
 
 def _only(file: str) -> list[str]:

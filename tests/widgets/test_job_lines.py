@@ -98,7 +98,8 @@ def test_what_is_special_about_it_is_said() -> None:
 
 
 def test_nothing_is_said_of_files_before_they_were_read() -> None:
-    assert "  holds       no files yet" in served()
+    assert "  holds       not looked at yet" in served()
+    assert "  holds       0 files, 0 B" in served(replace(SERVING, files=0))
     assert "  holds       1 file, 0 B" in served(replace(SERVING, files=1))
 
 

@@ -109,7 +109,8 @@ class ServeStatus:
     """The path that is offered alone, "" for all of the folder."""
     paused: bool = False
     peers: tuple[PeerStatus, ...] = ()
-    files: int = 0
+    files: int | None = None
+    """None until the folder was looked at, which the first device that connects has done."""
     bytes: int = 0
     problems: int = 0
 

@@ -73,7 +73,7 @@ class ServeJob(Job):
                 peer_status(connection, self._name_of(connection, session), session.activity)
                 for connection, (session, _task) in self._sessions.items()
             ),
-            files=latest.index.files if latest else 0,
+            files=latest.index.files if latest else None,
             bytes=latest.index.bytes if latest else 0,
             problems=len(latest.index.problems) if latest else 0,
         )
