@@ -41,14 +41,17 @@ def interleaved(
     """
     master = place / f"master-{work.name}"
     make(work, master)
-    for number in range(runs):
-        for index, peer in enumerate(peers):
-            run_place = place / f"run-{number}-{index}"
-            run_place.mkdir()
-            _one(results, work, peer, master, run_place, deadline, unseen=unseen)
-            print(f"{work.name}, run {number + 1} of {runs}, {peer.name}", file=sys.stderr, flush=True)
-    for child in place.iterdir():
-        shutil.rmtree(child, ignore_errors=True)
+    used = [master]
+    try:
+        for number in range(runs):
+            for peer in peers:
+                used.append(place / f"run-{len(used)}")
+                used[-1].mkdir()
+                _one(results, work, peer, master, used[-1], deadline, unseen=unseen)
+                print(f"{work.name}, run {number + 1} of {runs}, {peer.name}", file=sys.stderr, flush=True)
+    finally:
+        for each in used:
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _one(results: Results, work: Work, peer: Peer, master: Path, place: Path, deadline: float, *, unseen: bool) -> None:
