@@ -1,8 +1,8 @@
 """Everything a key does: the one list that bindings, the footer, the help, `[keymap]` and the README are made from."""
 
 import unicodedata
-from dataclasses import dataclass
 
+import msgspec
 from textual.binding import Binding
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys
 
@@ -10,8 +10,7 @@ MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
 """What a key can be held with, in textual's words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """Something a key does."""
 
     id: str

@@ -8,11 +8,11 @@ engine's vocabulary they import from here.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+import msgspec
 from textual.message import Message
 
 from leafsync.engine.core.address import (
@@ -116,8 +116,7 @@ class JobEnded(Message):
         self.job = job
 
 
-@dataclass(frozen=True, slots=True)
-class EndedJob:
+class EndedJob(msgspec.Struct, frozen=True):
     """A job that ended by itself, shown until somebody has seen why."""
 
     id: int

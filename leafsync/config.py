@@ -4,9 +4,10 @@ import os
 import tomllib
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from leafsync.engine.core.address import DEFAULT_PORT, MAX_PORT
 from leafsync.engine.core.options import DEFAULT_STREAMS, MAX_STREAMS
@@ -23,8 +24,7 @@ MAX_RATE_MBPS = 1_000_000.0
 """Highest rate that is not a mistyped one: a terabit per second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(msgspec.Struct, frozen=True):
     """What a user set, or the defaults."""
 
     name: str
@@ -36,7 +36,7 @@ class Config:
     """Megabits per second in each direction, None for no limit."""
     theme: str = ""
     """Of the app; "" for the one that was chosen there last."""
-    keymap: Mapping[str, str] = field(default_factory=dict)
+    keymap: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Keys of the app by the id of what they do."""
 
 

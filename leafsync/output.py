@@ -10,8 +10,9 @@ import contextlib
 import json
 import os
 from collections import deque
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
 
 from leafsync.engine.core.events import (
     DeviceTrusted,
@@ -124,7 +125,7 @@ class Output:
         """Show the trusted devices: a line each."""
         if self.json:
             for device in devices:
-                self.record("device", **{**asdict(device), "permission": str(device.permission)})
+                self.record("device", **{**msgspec.structs.asdict(device), "permission": str(device.permission)})
             return
         rows = [
             (printable(device.name), str(device.permission), device.last_seen, device.fingerprint, _addresses(device))
@@ -135,7 +136,7 @@ class Output:
 
     def paths(self, paths: Paths) -> None:
         """Show where LeafSync's files are."""
-        places = {name: str(path) for name, path in asdict(paths).items()}
+        places = {name: str(path) for name, path in msgspec.structs.asdict(paths).items()}
         if self.json:
             self.record("paths", **places)
             return
@@ -169,7 +170,7 @@ class Output:
             self._lines(conflicts_lines(copies))
             return
         for copy in copies:
-            self.record("conflict", **asdict(copy))
+            self.record("conflict", **msgspec.structs.asdict(copy))
 
     def job(self, job: "Mapping[str, Any]") -> None:
         """Show where a job of another process stands (`standing`)."""
@@ -189,7 +190,7 @@ class Output:
         if isinstance(event, PassFinished):
             self.summary(event.job, event.summary)
         elif type(event) in _EVENT_TYPES:
-            self.record(_EVENT_TYPES[type(event)], **asdict(event))
+            self.record(_EVENT_TYPES[type(event)], **msgspec.structs.asdict(event))
 
     def progress(self, job: ConnectStatus, rate: float | None, eta: float | None) -> None:
         """Put where a pass stands. `rate` in bytes per second, `eta` in seconds, both None while unknown."""
@@ -197,15 +198,15 @@ class Output:
             "progress",
             job=job.id,
             state=str(job.state),
-            **asdict(job.totals),
+            **msgspec.structs.asdict(job.totals),
             rate=None if rate is None else round(rate),
             eta=None if eta is None else round(eta, 1),
         )
 
     def summary(self, job: int, summary: PassSummary) -> None:
         """Put what a pass did, or what it would do."""
-        fields = asdict(summary)
-        totals = fields.pop("totals")
+        fields = msgspec.structs.asdict(summary)
+        totals = msgspec.structs.asdict(fields.pop("totals"))
         planned = fields.pop("planned")
         for paths in ("fetched", "sent"):  # the totals have the bytes under these names
             fields[f"{paths}_paths"] = fields.pop(paths)

@@ -1,17 +1,16 @@
 """Where LeafSync keeps its own files. Nothing is created by asking: whoever writes a file makes its directory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import platformdirs
 
 HOME_VARIABLE = "LEAFSYNC_HOME"
 """Environment variable that moves everything below one directory: for tests, and for two devices on one machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(msgspec.Struct, frozen=True):
     """LeafSync's own files, all absolute."""
 
     config: Path

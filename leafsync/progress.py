@@ -7,7 +7,8 @@ outside is escaped here. Nothing in this module writes or asks for the time.
 import unicodedata
 from collections import deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.engine.core.status import (
     ConnectStatus,
@@ -59,8 +60,7 @@ UNKNOWN = "--"
 """Stands for a figure that cannot be known yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(msgspec.Struct, frozen=True):
     """What the live area may fill, in character cells, as the caller measured it."""
 
     width: int

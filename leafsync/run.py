@@ -3,7 +3,6 @@
 asyncio and the engine are imported where a run begins, so that commands without one start without them.
 """
 
-import dataclasses
 import gc
 import os
 import signal
@@ -11,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import msgspec
 
 from leafsync.config import Config
 from leafsync.diagnostics import Diagnostics, Narrator, exit_code_of_signal
@@ -78,8 +79,7 @@ def make_engine(paths: Paths, name: str, on_event: Callable[[Event], None]) -> E
     return engine.Engine(config, on_event=on_event)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True):
     """What a command works with."""
 
     arguments: Sequence[str]

@@ -1,7 +1,8 @@
 """What an app run is configured with, and what it remembers for the next one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leafsync.config import Config
 from leafsync.ui_state import UiState
@@ -11,12 +12,11 @@ def _keep_nothing(_state: UiState) -> None:
     """Remember nothing."""
 
 
-@dataclass(slots=True)
-class Settings:
+class Settings(msgspec.Struct):
     """The user's defaults and the app's memory."""
 
     config: Config
-    state: UiState = field(default_factory=UiState)
+    state: UiState = msgspec.field(default_factory=UiState)
     keep: Callable[[UiState], None] = _keep_nothing
     """Told to remember the state; must not block."""
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from leafsync.engine.core.status import ConnectStatus, PassState, PassSummary, PeerStatus, ServeStatus, Snapshot
 from leafsync.progress import Progress
@@ -15,8 +16,7 @@ MAX_PATHS = 1000
 """Paths of one kind that are told of a job: a list for people. What is beyond is counted."""
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """What a job's passes have told."""
 
     summary: PassSummary | None = None

@@ -2,7 +2,8 @@
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.engine.core.status import PassSummary
 from leafsync.progress import format_bytes, format_count, format_duration
@@ -12,8 +13,7 @@ MAX_LISTED = 20
 """Paths of one kind listed in a summary; `-v` lists all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
+class Hints(msgspec.Struct, frozen=True):
     """What the user would run next, in full; empty where it is not known."""
 
     allow_deletes: str = ""

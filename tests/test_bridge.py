@@ -1,13 +1,13 @@
 """The engine as the screens see it."""
 
 import asyncio
-import dataclasses
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import pytest
 
 from leafsync.bridge import (
@@ -58,8 +58,8 @@ CONNECT = ConnectOptions(parse_address("nas:4455"), "/f")
 SERVE = ServeOptions("/s")
 LOST = ConnectTimedOut(address="nas:4455", seconds=8, port=4455)
 NOTHING = PassSummary(Totals(), 0.1)
-CHANGED = dataclasses.replace(NOTHING, sent=("a",))
-HELD = dataclasses.replace(NOTHING, held=("a", "b"), remote_held=("c",))
+CHANGED = msgspec.structs.replace(NOTHING, sent=("a",))
+HELD = msgspec.structs.replace(NOTHING, held=("a", "b"), remote_held=("c",))
 QUESTION = TrustQuestion(1, "ab" * 32, "10.0.0.9:5", "/s", Direction.IN)
 TOLD = PeerConnected(1, "ab" * 32, "nas", "10.0.0.9:5")
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
@@ -95,7 +95,7 @@ class Desk:
 
     async def connected(self, folder: str = "/f") -> int:
         """Begin to connect, and show it in the snapshot."""
-        job = await self.bridge.connect(dataclasses.replace(CONNECT, folder=folder))
+        job = await self.bridge.connect(msgspec.structs.replace(CONNECT, folder=folder))
         status = ConnectStatus(job, folder, "nas:4455", PassState.IN_SYNC)
         self.engine.shown = Snapshot(1, connecting=(*self.engine.shown.connecting, status))
         return job
@@ -141,7 +141,7 @@ async def test_a_job_that_cannot_begin_is_none(desk: Desk) -> None:
     with pytest.raises(FolderMissing):
         await desk.bridge.serve(SERVE)
     with pytest.raises(FolderMissing):
-        await desk.bridge.preview(dataclasses.replace(CONNECT, dry_run=True))
+        await desk.bridge.preview(msgspec.structs.replace(CONNECT, dry_run=True))
     assert (desk.bridge.ended, desk.bridge.previewing, desk.posted) == ({}, set(), [])
 
 
@@ -234,8 +234,8 @@ async def test_transfers_are_the_jobs(desk: Desk) -> None:
 
 
 async def test_a_preview_returns_the_plan_and_leaves_nothing(desk: Desk) -> None:
-    desk.engine.ending = dataclasses.replace(CHANGED, planned=True)
-    plan = await desk.bridge.preview(dataclasses.replace(CONNECT, dry_run=True))
+    desk.engine.ending = msgspec.structs.replace(CHANGED, planned=True)
+    plan = await desk.bridge.preview(msgspec.structs.replace(CONNECT, dry_run=True))
     assert plan is desk.engine.ending
     assert desk.engine.calls == ["stop 1"]
     assert (desk.bridge.previewing, desk.bridge.ended, desk.posted) == (set(), {}, [])
@@ -244,7 +244,7 @@ async def test_a_preview_returns_the_plan_and_leaves_nothing(desk: Desk) -> None
 async def test_a_preview_raises_what_the_job_raises(desk: Desk) -> None:
     desk.engine.ending = LOST
     with pytest.raises(ConnectTimedOut):
-        await desk.bridge.preview(dataclasses.replace(CONNECT, dry_run=True))
+        await desk.bridge.preview(msgspec.structs.replace(CONNECT, dry_run=True))
     assert desk.engine.calls == ["stop 1"]
     assert desk.bridge.previewing == set()
 
@@ -261,7 +261,7 @@ async def test_a_preview_that_nobody_waits_for_any_more_is_stopped(desk: Desk) -
 
 
 async def test_a_plan_is_not_what_a_pass_did(desk: Desk) -> None:
-    desk.finished(dataclasses.replace(CHANGED, planned=True))
+    desk.finished(msgspec.structs.replace(CHANGED, planned=True))
     assert (desk.bridge.summaries, desk.bridge.in_sync_since) == ({}, {})
     assert len(desk.of(EngineEvent)) == 1
 
@@ -308,8 +308,8 @@ async def test_conflicts_are_known_until_somebody_decided(desk: Desk, tmp_path: 
     for name in ("one.txt", "two.txt", *copies):
         (folder / name).write_text(name)
     job, other = await desk.connected(str(folder)), await desk.connected("/elsewhere")
-    desk.finished(dataclasses.replace(NOTHING, conflicts=(("one.txt", copies[0]),)), job)
-    desk.finished(dataclasses.replace(NOTHING, conflicts=(("x", "x.conflict"),)), other)
+    desk.finished(msgspec.structs.replace(NOTHING, conflicts=(("one.txt", copies[0]),)), job)
+    desk.finished(msgspec.structs.replace(NOTHING, conflicts=(("x", "x.conflict"),)), other)
     desk.finished(NOTHING, job)
     assert desk.bridge.conflict_copies == {job: {copies[0]}, other: {"x.conflict"}}
 

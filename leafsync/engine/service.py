@@ -6,11 +6,12 @@ methods that raise typed errors (DESIGN section 12).
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
+
+import msgspec
 
 from leafsync.engine.core.events import Event
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
@@ -31,8 +32,7 @@ T = TypeVar("T")
 J = TypeVar("J", bound="Job")
 
 
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
+class EngineConfig(msgspec.Struct, frozen=True):
     """Where the engine keeps what it must remember."""
 
     identity_path: Path

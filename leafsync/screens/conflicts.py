@@ -3,11 +3,11 @@
 import asyncio
 import stat as modes
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 from textual.binding import BindingType
 
 from leafsync.actions import bind
@@ -28,16 +28,14 @@ TIME_WIDTH = 19
 """Cells of a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """What the disk says of a version."""
 
     size: int
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(msgspec.Struct, frozen=True):
     """A conflict copy, and the version that has the name, None when nothing has it."""
 
     copy: ConflictCopy

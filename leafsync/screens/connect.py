@@ -1,9 +1,9 @@
 """The Connect screen: keep a folder the same as one that another device serves."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -162,7 +162,7 @@ and back.
 
     async def begin(self, *, force: bool, reset: bool) -> int:
         """Connect as the form says."""
-        options = dataclasses.replace(self.options(), force=force, reset=reset)
+        options = msgspec.structs.replace(self.options(), force=force, reset=reset)
         job = await self.bridge.connect(options)
         self._remember(options)
         return job
@@ -190,7 +190,7 @@ and back.
         """Show what a pass would do; from there it can be started."""
         from leafsync.screens.preview import PreviewModal
 
-        options = dataclasses.replace(self.options(), dry_run=True)
+        options = msgspec.structs.replace(self.options(), dry_run=True)
         self.app.push_screen(PreviewModal(options), self._previewed)
 
     def _previewed(self, start: bool | None) -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -47,7 +47,7 @@ goes back to the form; while both sides are being compared it ends that.
     def __init__(self, options: ConnectOptions) -> None:
         """Preview a pass with these options."""
         super().__init__()
-        self._options = replace(options, dry_run=True)
+        self._options = msgspec.structs.replace(options, dry_run=True)
         self._comparing = True
         self._planned = False
 

@@ -1,9 +1,9 @@
 """The trusted devices in a table: columns drop where there is no room, and the cursor stays on its device."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
@@ -26,8 +26,7 @@ PADDING = 1
 """Cells beside each column, on both sides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column that may be there."""
 
     key: str

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 from typing import ClassVar
 
+import msgspec
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
@@ -28,8 +28,7 @@ LEAST_NAME = 12
 NAME_STYLES = ("folder-tree--file", "folder-tree--hidden", "folder-tree--note", "folder-tree--reason")
 
 
-@dataclass(slots=True)
-class Spot:
+class Spot(msgspec.Struct):
     """What a line of the tree stands for."""
 
     path: str
@@ -117,7 +116,7 @@ class FolderTree(Tree[Spot]):
         name = node.label
         node.set_label(Text.assemble(name, "  reading..."))
         steps = _between(spot.path, self._aim)
-        wanted = replace(self.wanted, also=os.fspath(PurePosixPath(steps[0]).name) if steps else "")
+        wanted = msgspec.structs.replace(self.wanted, also=os.fspath(PurePosixPath(steps[0]).name) if steps else "")
         try:
             listing = await in_thread(partial(list_directory, spot.path, wanted))
         except TimeoutError as error:

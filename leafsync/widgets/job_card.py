@@ -1,9 +1,9 @@
 """A card for each job: where it stands, what it asks for, and the keys that act on it."""
 
-from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
+import msgspec
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -105,8 +105,7 @@ class JobCard(Widget, can_focus=True):
         cards[at].focus()
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(msgspec.Struct, frozen=True):
     """All that the lines of a card are made of."""
 
     job: Shown

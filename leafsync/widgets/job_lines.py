@@ -1,9 +1,9 @@
 """What a card says of a job, as lines of styled text: pure, every text from outside escaped here."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, datetime
 
+import msgspec
 from textual.content import Content
 
 from leafsync.bridge import (
@@ -79,8 +79,7 @@ STATES = {
 """Glyph, word and colour of what a job that connects does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True):
     """What has to be measured over time to be known of a job: rates in bytes per second, seconds left."""
 
     rate: float | None = None
@@ -152,8 +151,7 @@ def _widest(texts: list[str]) -> int:
     return max(map(cell_width, texts), default=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What passes told of a job that connects."""
 
     summary: PassSummary | None = None

@@ -1,9 +1,9 @@
 """The line at the bottom: keys that do something now, each one whole, as many as there is room for."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar
 
+import msgspec
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -17,8 +17,7 @@ LAST = 9
 """Rank of a key that is not one of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """A key and what it does."""
 
     key: str

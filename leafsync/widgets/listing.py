@@ -10,8 +10,9 @@ import heapq
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from leafsync.bridge import path_problem
 from leafsync.text import printable
@@ -51,8 +52,7 @@ _RESERVED = path_problem(".leafsync_trash")
 """What the rules say of LeafSync's own directories, in any spelling."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """An entry of a directory."""
 
     name: str
@@ -61,8 +61,7 @@ class Found:
     link: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """What was found in a directory."""
 
     entries: tuple[Found, ...] = ()
@@ -77,8 +76,7 @@ class Listing:
     """Why it cannot be opened, in words, or ""."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """Which entries of a directory are wanted."""
 
     files: bool = False

@@ -6,8 +6,9 @@ A mount whose server is gone answers no stat for minutes, so mounts are offered 
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 MAX_MOUNTS = 12
 """Drives and mounts offered: machines with more mount them for programs, not for people."""
@@ -38,8 +39,7 @@ _SYSTEM = re.compile(r"/(proc|sys|dev|run|boot|efi|snap|etc|usr|var/(lib|snap|ru
 """Where systems mount for themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A directory that is one key away."""
 
     name: str

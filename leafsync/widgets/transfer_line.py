@@ -3,9 +3,9 @@
 Everything is in terminal cells. Columns go one after the other when there is less room, the path and the state never.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 from rich.cells import set_cell_size
 
 from leafsync.bridge import Direction
@@ -50,8 +50,7 @@ FROM = {"size": 66, "rate": 78, "eta": 91, "peer": 136}
 """From which width on a column is there: the path always keeps at least 24 cells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True):
     """The cells of each column for a width, 0 of those that are left out."""
 
     path: int

@@ -1,8 +1,9 @@
 """What the Transfers screen has of each transfer, and one order of one selection of them. Pure."""
 
 import enum
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from leafsync.bridge import Direction
 from leafsync.progress import Meter
@@ -38,8 +39,7 @@ _LATER = 1 << 48
 """More than there will ever be changes of state: keeps one state's rows behind the other's in one number."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobStanding:
+class JobStanding(msgspec.Struct, frozen=True):
     """What the rows of a job have to know of it."""
 
     id: int
@@ -52,8 +52,7 @@ _Key: TypeAlias = tuple[str, bool, str]
 """The peer, whether the file comes, and its path: strings and numbers, as in `RowOrder`."""
 
 
-@dataclass(slots=True, eq=False)
-class JobRows:
+class JobRows(msgspec.Struct, eq=False):
     """The rows of one job, and how far its log was read."""
 
     standing: JobStanding
@@ -64,15 +63,14 @@ class JobRows:
     behind: bool = False
     """Whether something that was read is not in the rows yet."""
     gone: bool = False
-    rows: "dict[_Key, Row]" = field(default_factory=dict)
+    rows: "dict[_Key, Row]" = msgspec.field(default_factory=dict)
     done: int = 0
     """Rows whose file is in its place."""
     bytes: int = 0
     bytes_done: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Row:
+class Row(msgspec.Struct, eq=False):
     """A transfer as it is shown. Mutable, one object for as long as the transfer is in the list."""
 
     number: int

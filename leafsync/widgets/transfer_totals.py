@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.bridge import Direction, PassSummary, Snapshot
 from leafsync.progress import Meter, format_bytes, format_count, format_eta, format_rate, percent
@@ -15,8 +16,7 @@ SAMPLES = 120
 """Samples that are kept: a minute, a cell each on a wide screen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(msgspec.Struct, frozen=True):
     """Over all jobs that run, what their passes, or the devices they serve, move."""
 
     files: int = 0

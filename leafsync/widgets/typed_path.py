@@ -1,8 +1,9 @@
 """Paths that people type: what they mean, whether they can be taken, and how they can go on. All of it may block."""
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from leafsync.bridge import path_problem
 from leafsync.text import printable
@@ -43,8 +44,7 @@ def entry_problem(root: str, path: str, stopped: Stopped = never) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """How a typed path can go on."""
 
     text: str
@@ -65,7 +65,7 @@ def complete(typed: str, base: str, wanted: Wanted, stopped: Stopped = never) ->
     if typed == "~":
         return Completion("~/")
     head, slash, start = typed.rpartition("/")
-    wanted = replace(wanted, beginning=start, hidden=wanted.hidden or start.startswith("."))
+    wanted = msgspec.structs.replace(wanted, beginning=start, hidden=wanted.hidden or start.startswith("."))
     listing = list_directory(absolute(head + slash, base), wanted, stopped)
     if listing.reason:
         return Completion(typed, reason=listing.reason)

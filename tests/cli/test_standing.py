@@ -1,8 +1,9 @@
 """What a run tells `leafsync status`."""
 
-import dataclasses
 import json
 import os
+
+from msgspec.structs import replace
 
 from leafsync.engine.core.status import (
     ConnectStatus,
@@ -17,8 +18,8 @@ from leafsync.progress import Progress
 from leafsync.standing import MAX_PATHS, STATE_VERSION, Standing
 
 NOTHING = PassSummary(Totals(), 0.1)
-CHANGED = dataclasses.replace(NOTHING, sent=("a",))
-HELD = dataclasses.replace(NOTHING, held=("a", "b"), remote_held=("c",), problems=(("d", "busy"),), remote_problems=1)
+CHANGED = replace(NOTHING, sent=("a",))
+HELD = replace(NOTHING, held=("a", "b"), remote_held=("c",), problems=(("d", "busy"),), remote_problems=1)
 CONNECTED = ConnectStatus(1, "/f", "nas:1", PassState.IN_SYNC, peer=PeerStatus("ab", "nas", "10.0.0.2:1", "in sync"))
 
 
@@ -59,7 +60,7 @@ def test_since_when_it_is_in_sync() -> None:
 def test_a_lost_connection_is_not_in_sync() -> None:
     standing = Standing("start")
     standing.finished(1, NOTHING, "1")
-    lost = dataclasses.replace(CONNECTED, state=PassState.RECONNECTING, reason="gone", peer=None)
+    lost = replace(CONNECTED, state=PassState.RECONNECTING, reason="gone", peer=None)
     job = job_of(standing, lost)
     assert (job["in_sync_since"], job["reason"], job["peer"]) == (None, "gone", "")
     assert job_of(standing)["in_sync_since"] is None
@@ -67,7 +68,7 @@ def test_a_lost_connection_is_not_in_sync() -> None:
 
 def test_what_is_held_and_what_conflicts() -> None:
     standing = Standing("start")
-    standing.finished(1, dataclasses.replace(NOTHING, conflicts=(("x", "y"),)), "1")
+    standing.finished(1, replace(NOTHING, conflicts=(("x", "y"),)), "1")
     standing.finished(1, HELD, "2")
     job = job_of(standing)
     assert (job["held"], job["held_count"]) == (["a", "b"], 2)
@@ -81,7 +82,7 @@ def test_lists_are_capped_and_counted() -> None:
     many = tuple(f"p{at}" for at in range(MAX_PATHS + 5))
     for at in range(3):
         conflicts = tuple((f"{at}", path) for path in many)
-        standing.finished(1, dataclasses.replace(NOTHING, held=many, conflicts=conflicts), "1")
+        standing.finished(1, replace(NOTHING, held=many, conflicts=conflicts), "1")
     job = job_of(standing)
     assert job["held_count"] == MAX_PATHS + 5
     assert len(job["held"]) == MAX_PATHS  # type: ignore[arg-type]
@@ -92,7 +93,7 @@ def test_rates_are_of_what_moves() -> None:
     standing, progress, snapshot = Standing("start"), Progress(), Snapshot(0)
     for second in range(3):
         totals = Totals(files=1, bytes=1000, bytes_done=second * 100, sent=second * 100)
-        moving = dataclasses.replace(CONNECTED, state=PassState.SENDING, totals=totals)
+        moving = replace(CONNECTED, state=PassState.SENDING, totals=totals)
         snapshot = Snapshot(1, connecting=(moving,))
         progress.observe(snapshot, second)
     (job,) = standing.state(snapshot, progress)["jobs"]

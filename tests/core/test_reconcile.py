@@ -1,13 +1,12 @@
 """What a pass does on both sides: the table of DESIGN section 7, then properties of plans that are carried out."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
+from msgspec.structs import replace
 
 from leafsync.engine.core.index import NANOSECONDS, Entry, Index, Kind
 from leafsync.engine.core.names import collision_key, join, parent
@@ -34,7 +33,7 @@ READ_ONLY = "the other side is read-only"
 
 
 def named(path: str, entry: Entry) -> Entry:
-    return msgspec.structs.replace(entry, name=path.rpartition("/")[2])
+    return replace(entry, name=path.rpartition("/")[2])
 
 
 def file(content: int = 1, *, seconds: int = 0, executable: bool = False) -> Entry:
@@ -1292,7 +1291,7 @@ def test_it_does_not_matter_which_side_is_which(
         return f"{path}.copy"
 
     def seen(steps: Steps) -> Steps:
-        return dataclasses.replace(steps, fetches=[dataclasses.replace(fetch, source="") for fetch in steps.fetches])
+        return replace(steps, fetches=[replace(fetch, source="") for fetch in steps.fetches])
 
     base, local, remote = history
     plan = plan_of(

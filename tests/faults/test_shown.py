@@ -3,10 +3,10 @@
 import io
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 from wcwidth import wcswidth
 

@@ -1,7 +1,8 @@
 """Who and what appears in scenes: jobs, transfers, passes and names of all sorts, always the same."""
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from leafsync.bridge import (
     ActionKind,

@@ -2,9 +2,9 @@
 
 import unicodedata
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from textual.screen import ModalScreen
 
 from leafsync.bridge import (

@@ -11,13 +11,14 @@ import math
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from msgspec.structs import replace
 from textual.filter import Monochrome
 
 from leafsync.app import FAST_TICKS, QUIET_TICKS, LeafSyncApp

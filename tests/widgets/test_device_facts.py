@@ -1,10 +1,10 @@
 """All there is to know of a device."""
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
+from msgspec.structs import replace
 from textual.app import App, ComposeResult
 
 from leafsync.bridge import Device, Permission

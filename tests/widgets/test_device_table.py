@@ -1,8 +1,8 @@
 """The table of trusted devices."""
 
-import dataclasses
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 from textual.app import App, ComposeResult
@@ -23,7 +23,7 @@ def device(number: int, name: str = "", **changes: object) -> Device:
         last_seen="2026-01-03T03:04:05Z",
         confirmed="pasted on the screen",
     )
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(made, **changes)
 
 
 class Shown(App[None]):
@@ -212,7 +212,7 @@ async def test_a_change_of_one_device_moves_nothing() -> None:
         await pilot.pause()
         scrolled = app.table.scroll_y
         assert scrolled > 0
-        devices[40] = dataclasses.replace(devices[40], permission=Permission.READ)
+        devices[40] = msgspec.structs.replace(devices[40], permission=Permission.READ)
         app.table.show_devices(devices)
         await pilot.pause()
         assert app.table.scroll_y == scrolled

@@ -1,10 +1,10 @@
 """What cards say of jobs: the right words, no line wider than the card, nothing from outside raw."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from hypothesis import given, strategies as st
+from msgspec.structs import replace
 from textual.content import Content
 
 from leafsync.bridge import (

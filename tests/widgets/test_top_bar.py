@@ -1,8 +1,7 @@
 """The line at the top: where one is, and what the engine does."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from rich.text import Text
 from textual.app import App, ComposeResult
 

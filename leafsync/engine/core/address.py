@@ -1,7 +1,8 @@
 """Addresses as users type them: `host`, `host:port`, `[IPv6]:port`."""
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.errors import AddressMalformed
 
@@ -20,8 +21,7 @@ _ADDRESS = re.compile(
 _BARE_IPV6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """A host name or IP address, and a UDP port."""
 
     host: str

@@ -1,7 +1,8 @@
 """Mass deletes: when a pass would remove so much of a side that somebody has to confirm it."""
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import replace
+
+import msgspec
 
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import parent
@@ -36,7 +37,7 @@ def _files(entries: Iterable[Entry]) -> int:
 def without_replacements(steps: Steps) -> Steps:
     """Leave out what would take the place of something that is to be cleared away."""
     cleared = {trash.path for trash in steps.clearings}
-    return replace(
+    return msgspec.structs.replace(
         steps,
         directories=[path for path in steps.directories if not within(path, cleared)],
         fetches=[fetch for fetch in steps.fetches if not within(fetch.path, cleared)],

@@ -1,19 +1,18 @@
 """What a comparison has found so far."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from leafsync.engine.core.index import Problem
 from leafsync.engine.core.steps import Conflict, Steps
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(msgspec.Struct):
     """Steps and remarks found so far; those of a part of the folder can be thrown away again."""
 
-    steps: tuple[Steps, Steps] = field(default_factory=lambda: (Steps(), Steps()))
-    conflicts: list[Conflict] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    steps: tuple[Steps, Steps] = msgspec.field(default_factory=lambda: (Steps(), Steps()))
+    conflicts: list[Conflict] = msgspec.field(default_factory=list)
+    problems: list[Problem] = msgspec.field(default_factory=list)
+    notes: list[tuple[str, str]] = msgspec.field(default_factory=list)
 
     def add(self, other: "Draft") -> None:
         """Append what `other` found."""

@@ -3,20 +3,18 @@
 Texts that came from a peer are raw: whoever shows them escapes them.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from leafsync.engine.core.status import Direction, PassSummary
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Base of all events; `job` is the id of the job it belongs to."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServeStarted(Event):
+class ServeStarted(Event, frozen=True):
     """The folder is being served."""
 
     folder: str
@@ -25,8 +23,7 @@ class ServeStarted(Event):
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerConnected(Event):
+class PeerConnected(Event, frozen=True):
     """A trusted device is connected and has said HELLO."""
 
     fingerprint: str
@@ -35,8 +32,7 @@ class PeerConnected(Event):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLeft(Event):
+class PeerLeft(Event, frozen=True):
     """A connection ended."""
 
     fingerprint: str
@@ -45,8 +41,7 @@ class PeerLeft(Event):
     """Why, empty when it ended as it should."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeerRefused(Event):
+class PeerRefused(Event, frozen=True):
     """A device was turned away."""
 
     fingerprint: str
@@ -54,13 +49,11 @@ class PeerRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerPending(PeerRefused):
+class PeerPending(PeerRefused, frozen=True):
     """A device was turned away for now: a person is asked about it, and it may come again."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceTrusted(Event):
+class DeviceTrusted(Event, frozen=True):
     """A device was added to the trust store because of --accept-first or --fingerprint."""
 
     fingerprint: str
@@ -69,8 +62,7 @@ class DeviceTrusted(Event):
     confirmed: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrustQuestion:
+class TrustQuestion(msgspec.Struct, frozen=True):
     """Asked of a person before a device is trusted. What the device says of itself is not known before that."""
 
     job: int
@@ -82,23 +74,20 @@ class TrustQuestion:
     """IN: the device wants to connect to this one; OUT: it answers at the address that was named."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassFinished(Event):
+class PassFinished(Event, frozen=True):
     """A pass came to its end."""
 
     summary: PassSummary
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnecting(Event):
+class Reconnecting(Event, frozen=True):
     """The connection was lost or could not be made; it is tried again after `delay` seconds."""
 
     delay: float
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warned(Event):
+class Warned(Event, frozen=True):
     """Something the user should know, in a sentence."""
 
     message: str

@@ -1,6 +1,6 @@
 """What a job is asked to do."""
 
-from dataclasses import dataclass
+import msgspec
 
 from leafsync.engine.core.address import DEFAULT_PORT, Address
 from leafsync.engine.core.reconcile import Mode
@@ -12,8 +12,7 @@ MAX_STREAMS = 8
 """Most data streams of a connection: the transport looks at every open one for each datagram (DESIGN section 11)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
+class ServeOptions(msgspec.Struct, frozen=True):
     """`leafsync serve`."""
 
     folder: str
@@ -37,8 +36,7 @@ class ServeOptions:
     """Take the folder for a new one although its records know another."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectOptions:
+class ConnectOptions(msgspec.Struct, frozen=True):
     """`leafsync connect`."""
 
     address: Address

@@ -5,7 +5,8 @@ in `merge`, renames in `renames`, mass deletes in `deletes`; this module puts th
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import replace
+
+import msgspec
 
 from leafsync.engine.core.base import advance, agreed
 from leafsync.engine.core.conflicts import CopyName, conflict_name
@@ -121,7 +122,7 @@ def _finish(merge: Merge, side: int, must_wait: Callable[[Sequence[Trash]], bool
     if not must_wait(steps.clearings + steps.deletes):
         return steps
     steps = with_renames(without_replacements(found))
-    return replace(steps, clearings=[], deletes=[], held=steps.clearings + steps.deletes)
+    return msgspec.structs.replace(steps, clearings=[], deletes=[], held=steps.clearings + steps.deletes)
 
 
 def _entries(listing: Callable[[str], Sequence[Entry]]) -> Iterator[Entry]:

@@ -3,7 +3,6 @@
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 
@@ -51,7 +50,7 @@ def _move_directories(steps: Steps, digests: Mapping[str, bytes], exists: Callab
             made.update(_tree(target, content))
             gone.update(_tree(source, content))
             broken.update(_above(source))
-    return replace(
+    return msgspec.structs.replace(
         steps,
         moves=[*steps.moves, *moves],
         directories=[path for path in steps.directories if path not in made],
@@ -83,7 +82,7 @@ def _move_files(steps: Steps, exists: Callable[[str], bool]) -> Steps:
             if not entry.same(wanted):
                 touches.append(Touch(target, wanted, msgspec.structs.replace(entry, name=wanted.name)))
     gone, made = {move.source for move in moves}, {move.target for move in moves}
-    return replace(
+    return msgspec.structs.replace(
         steps,
         moves=[*steps.moves, *moves],
         fetches=[fetch for fetch in steps.fetches if fetch.path not in made],

@@ -4,7 +4,8 @@ No keys and nothing secret is ever in here. Texts that came from a peer are raw:
 """
 
 import enum
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leafsync.engine.core.reconcile import Mode
 
@@ -29,8 +30,7 @@ class Direction(enum.StrEnum):
     OUT = "out"
 
 
-@dataclass(frozen=True, slots=True)
-class TransferStatus:
+class TransferStatus(msgspec.Struct, frozen=True):
     """One file on its way, or one that waits, has moved or has failed."""
 
     path: str
@@ -45,8 +45,7 @@ class TransferStatus:
     """The name of the other device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True):
     """Sums over one pass."""
 
     files: int = 0
@@ -83,8 +82,7 @@ class PassState(enum.StrEnum):
     PAUSED = "paused"
 
 
-@dataclass(frozen=True, slots=True)
-class PeerStatus:
+class PeerStatus(msgspec.Struct, frozen=True):
     """A device this job talks to."""
 
     fingerprint: str
@@ -96,8 +94,7 @@ class PeerStatus:
     wire_out: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ServeStatus:
+class ServeStatus(msgspec.Struct, frozen=True):
     """A folder being served."""
 
     id: int
@@ -115,8 +112,7 @@ class ServeStatus:
     problems: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectStatus:
+class ConnectStatus(msgspec.Struct, frozen=True):
     """A folder being kept like another device's."""
 
     id: int
@@ -129,7 +125,7 @@ class ConnectStatus:
     reason: str = ""
     """Why, in words, where the state alone does not say it."""
     peer: PeerStatus | None = None
-    totals: Totals = field(default_factory=Totals)
+    totals: Totals = msgspec.field(default_factory=Totals)
     transfers: tuple[TransferStatus, ...] = ()
     """Some of the files moving now: those that are not whole yet first, MAX_MOVING at most."""
     moving: int = 0
@@ -138,8 +134,7 @@ class ConnectStatus:
     """Seconds until the next attempt while reconnecting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """Everything, at one time."""
 
     version: int
@@ -148,8 +143,7 @@ class Snapshot:
     connecting: tuple[ConnectStatus, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PassSummary:
+class PassSummary(msgspec.Struct, frozen=True):
     """What one pass did."""
 
     totals: Totals

@@ -5,15 +5,15 @@ remote steps follow; their content is what the local side has by then. DESIGN se
 """
 
 from collections.abc import Container
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from leafsync.engine.core.index import Entry, Problem
 from leafsync.engine.core.names import parent
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True):
     """Bring the file `entry` to `path`; `local` is what it replaces on the side that fetches."""
 
     path: str
@@ -23,8 +23,7 @@ class Fetch:
     """Where the content is on the other side, when that is not `path`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """Make the symlink `entry` at `path`; `local` is what it replaces."""
 
     path: str
@@ -32,8 +31,7 @@ class Link:
     local: Entry | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(msgspec.Struct, frozen=True):
     """Give the file at `path` the time and executable bit of `entry`; its content is right already."""
 
     path: str
@@ -41,16 +39,14 @@ class Touch:
     local: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Trash:
+class Trash(msgspec.Struct, frozen=True):
     """Move `entry` at `path` to the trash."""
 
     path: str
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     """Rename `entry`, a file, a link or a whole directory, from `source` to `target`; nothing is replaced."""
 
     source: str
@@ -58,25 +54,24 @@ class Move:
     entry: Entry
 
 
-@dataclass(slots=True)
-class Steps:
+class Steps(msgspec.Struct):
     """What is to be done on one side, carried out in the order of these fields."""
 
-    asides: list[Move] = field(default_factory=list)
+    asides: list[Move] = msgspec.field(default_factory=list)
     """Renames within one directory that all else builds on: a file that gives its name to a directory, and names that
     change in case alone. Parents first; later steps use the new names."""
-    clearings: list[Trash] = field(default_factory=list)
+    clearings: list[Trash] = msgspec.field(default_factory=list)
     """What is in the way of another kind of entry; contents before their directory."""
-    directories: list[str] = field(default_factory=list)
+    directories: list[str] = msgspec.field(default_factory=list)
     """To be made, parents first."""
-    moves: list[Move] = field(default_factory=list)
+    moves: list[Move] = msgspec.field(default_factory=list)
     """Conflict copies, and renames that the other side made."""
-    fetches: list[Fetch] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
-    touches: list[Touch] = field(default_factory=list)
-    deletes: list[Trash] = field(default_factory=list)
+    fetches: list[Fetch] = msgspec.field(default_factory=list)
+    links: list[Link] = msgspec.field(default_factory=list)
+    touches: list[Touch] = msgspec.field(default_factory=list)
+    deletes: list[Trash] = msgspec.field(default_factory=list)
     """What the other side has no more; contents before their directory."""
-    held: list[Trash] = field(default_factory=list)
+    held: list[Trash] = msgspec.field(default_factory=list)
     """Clearings and deletes that are too many to do unasked."""
 
     @property
@@ -142,8 +137,7 @@ class Steps:
         return [(move.source, move.target) for move in (*self.asides, *self.moves)]
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """The paths that wait for a confirmation before they go to the trash, by side."""
 
     local: frozenset[str] = frozenset()
@@ -153,8 +147,7 @@ class Held:
 NOTHING_HELD = Held()
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(msgspec.Struct, frozen=True):
     """Both sides changed `path`: one version keeps the name, the other one goes on as `copy`."""
 
     path: str
@@ -165,15 +158,14 @@ class Conflict:
     remote: Entry
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(msgspec.Struct):
     """What a pass will do on both sides, and what there is to say about it."""
 
-    local: Steps = field(default_factory=Steps)
-    remote: Steps = field(default_factory=Steps)
-    conflicts: list[Conflict] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    local: Steps = msgspec.field(default_factory=Steps)
+    remote: Steps = msgspec.field(default_factory=Steps)
+    conflicts: list[Conflict] = msgspec.field(default_factory=list)
+    problems: list[Problem] = msgspec.field(default_factory=list)
+    notes: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """(path, sentence) of what somebody may wonder about."""
 
     @property

@@ -6,9 +6,10 @@ last, so a list of 100,000 files costs a reader only what moved (DESIGN section 
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import NamedTuple, overload
+
+import msgspec
 
 from leafsync.engine.core.status import Direction, TransferState, TransferStatus
 
@@ -30,8 +31,7 @@ class TransferKey(NamedTuple):
     path: str
 
 
-@dataclass(slots=True)
-class _Row:
+class _Row(msgspec.Struct):
     size: int
     done: int
     state: TransferState
@@ -58,8 +58,7 @@ class _Rows(Sequence[TransferStatus]):
         return _Rows(self._rows[at]) if isinstance(at, slice) else _status(*self._rows[at])
 
 
-@dataclass(frozen=True, slots=True)
-class TransferChanges:
+class TransferChanges(msgspec.Struct, frozen=True):
     """What has changed in a log since a reader looked last."""
 
     epoch: int

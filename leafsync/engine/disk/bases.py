@@ -9,7 +9,6 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 from blake3 import blake3
@@ -26,8 +25,7 @@ _DECODER = msgspec.msgpack.Decoder(tuple[Entry, ...])
 _HELD = msgspec.msgpack.Decoder(tuple[list[str], list[str]])
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """What is remembered about the folder itself."""
 
     id: str

@@ -10,7 +10,8 @@ import logging
 import os
 import stat as modes
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.engine.core.index import Entry
 from leafsync.engine.core.merkle import CHUNK_SIZE
@@ -27,8 +28,7 @@ from leafsync.errors import DiskFailed, EntryChanged, LeafSyncError
 _log = logging.getLogger("leafsync.disk")
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(msgspec.Struct, frozen=True):
     """A small file in the staging directory, whole and proven."""
 
     path: str
@@ -38,8 +38,7 @@ class Staged:
     """Permissions it has already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(msgspec.Struct, frozen=True):
     """Put a staged file in its place."""
 
     path: str
@@ -57,8 +56,7 @@ class Commit:
         return self.local is not None or self.expected is not None
 
 
-@dataclass(slots=True)
-class Committed:
+class Committed(msgspec.Struct):
     """What came of a commit."""
 
     path: str

@@ -10,7 +10,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.engine.core.merkle import (
     CHUNK_SIZE,
@@ -55,8 +56,7 @@ class Cancelled(Exception):
     """The caller gave up waiting (`cancelled` was set)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
+class Hashed(msgspec.Struct, frozen=True):
     """What hashing a file gave."""
 
     path: str

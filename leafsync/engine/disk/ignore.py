@@ -7,8 +7,9 @@ directory first, in a file the last line first. So nothing below an ignored dire
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from leafsync.engine.core.index import Problem
 from leafsync.engine.core.names import IGNORE_FILE, join
@@ -48,12 +49,11 @@ class _Rules(NamedTuple):
     """For each group of the expressions: whether its line ignores (else it takes back)."""
 
 
-@dataclass(slots=True)
-class IgnoreRules:
+class IgnoreRules(msgspec.Struct):
     """All ignore rules of a folder."""
 
-    _rules: dict[str, _Rules] = field(default_factory=dict)
-    _problems: dict[str, list[Problem]] = field(default_factory=dict)
+    _rules: dict[str, _Rules] = msgspec.field(default_factory=dict)
+    _problems: dict[str, list[Problem]] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rules.setdefault("", _DEFAULTS)

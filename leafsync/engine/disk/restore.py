@@ -7,7 +7,8 @@ trash of a new pass, which the history lists like any other: an undo can be undo
 import os
 import stat as modes
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
@@ -72,15 +73,14 @@ def _carry_out(
     return outcomes
 
 
-@dataclass(slots=True)
-class _Undo:
+class _Undo(msgspec.Struct):
     folder: Folder
     trash: Trash
-    done: list[ActionRecord] = field(default_factory=list)
+    done: list[ActionRecord] = msgspec.field(default_factory=list)
     """What was done here, in this order."""
-    used: set[str] = field(default_factory=set)
+    used: set[str] = msgspec.field(default_factory=set)
     """Places in the trash that hold nothing any more, because it came back."""
-    marks: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, int] = msgspec.field(default_factory=dict)
     """The state of what came back: an older action of the same pass left it."""
 
     def attempt(self, step: "Callable[[_Undo, ActionRecord], None]", action: ActionRecord) -> LeafSyncError | None:

@@ -3,7 +3,8 @@
 import logging
 import stat as modes
 from collections.abc import Collection
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.engine.core.names import TRASH, join
 from leafsync.engine.disk.folder import Folder, disk_error, disk_errors
@@ -26,8 +27,7 @@ MAX_PASSES = 10_000
 _DAY = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
+class _Pass(msgspec.Struct, frozen=True):
     name: str
     changed: float
     """Seconds since 1970."""

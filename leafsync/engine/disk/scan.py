@@ -4,8 +4,9 @@ import os
 import threading
 from array import array
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from leafsync.engine.core.index import Entry, Index, Kind, find
 from leafsync.engine.core.merkle import CHUNK_SIZE
@@ -19,8 +20,7 @@ from leafsync.engine.disk.walk import IGNORED, NOTHING_PLACED, Known, Walk, file
 from leafsync.errors import FolderMissing, FolderUnreadable
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """What a scan found. Immutable, so that several passes can use one."""
 
     index: Index

@@ -5,7 +5,8 @@ import os
 import secrets
 import stat as modes
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.engine.core.bitmap import Bitmap
 from leafsync.engine.core.index import Entry
@@ -32,8 +33,7 @@ MAX_STAGED_AGE = 7 * 24 * 3600.0
 __all__ = ["ChunkMismatch", "Commit", "Committed", "SmallFile", "Staged", "StagedFile", "Staging"]
 
 
-@dataclass(frozen=True, slots=True)
-class SmallFile:
+class SmallFile(msgspec.Struct, frozen=True):
     """A file of at most one chunk that arrived whole."""
 
     path: str

@@ -6,8 +6,8 @@ by one (WAL with synchronous=NORMAL), and a bad row of the hash cache is a miss,
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
+import msgspec
 from xxhash import xxh3_64_digest
 
 from leafsync.engine.disk.bases import Bases
@@ -21,8 +21,7 @@ PRUNE_SHARE = 0.25
 """Stale rows that are left alone, as a share of the rows in use."""
 
 
-@dataclass(frozen=True, slots=True)
-class HashRow:
+class HashRow(msgspec.Struct, frozen=True):
     """What hashing a file gave."""
 
     mark: int
@@ -34,8 +33,7 @@ class HashRow:
     """Whether the file may have changed since without a new mark, so that it must be hashed again."""
 
 
-@dataclass(frozen=True, slots=True)
-class StagedRow:
+class StagedRow(msgspec.Struct, frozen=True):
     """A file that is being fetched."""
 
     path: str

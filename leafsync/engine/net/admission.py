@@ -6,8 +6,8 @@ forged addresses costs 0.2 ms a datagram and no memory (fault case 56).
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 
+import msgspec
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # re-exported upstream without saying so
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
 from aioquic.quic.crypto import CryptoPair
@@ -46,8 +46,7 @@ def destination_of(datagram: bytes) -> bytes:
     return datagram[1 : 1 + CONNECTION_ID_LENGTH]
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A stranger that may begin a handshake, and the connection IDs its TLS parameters must confirm."""
 
     connection_id: bytes

@@ -5,11 +5,10 @@ the times in which that was sent and acknowledged, is what the path carries, unl
 part of it: then it says what the sender did, and the sample is marked as limited by the application.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(slots=True)
-class Stamp:
+class Stamp(msgspec.Struct):
     """What was known when a packet was sent; packets that were sent in one go share one. Bytes and seconds."""
 
     sent_at: float
@@ -23,8 +22,7 @@ class Stamp:
     """Bytes in flight, this packet among them; of packets sent in one go, all of them."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Sample:
+class Sample(msgspec.Struct, kw_only=True):
     """What one ACK frame says. Bytes, seconds, and bytes per second."""
 
     now: float

@@ -12,10 +12,10 @@ import os
 import re
 import secrets
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import (
@@ -68,13 +68,12 @@ def format_groups(fingerprint: Fingerprint) -> str:
     return " ".join(fingerprint[at : at + GROUP_LENGTH] for at in range(0, len(fingerprint), GROUP_LENGTH))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, eq=False):
     """A device's key pair, and the self-signed certificate that shows it to peers."""
 
     fingerprint: Fingerprint
     certificate: x509.Certificate
-    private_key: ed25519.Ed25519PrivateKey = field(compare=False)
+    private_key: ed25519.Ed25519PrivateKey
 
     def __repr__(self) -> str:
         return f"Identity({self.fingerprint})"

@@ -4,7 +4,7 @@
 nobody may choose.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 ALPN = "leafsync/1"
 """The application protocol of TLS (RFC 7301): a peer that offers another one is refused in the handshake."""
@@ -60,8 +60,7 @@ MAX_HANDSHAKES_PER_NETWORK = 8
 """Half-open connections from one IPv4 /24 or IPv6 /64, so that one network cannot take all of MAX_HANDSHAKES."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one connection may hold and how long it waits. Bytes and seconds; the constants above give the reasons.
 
     A job that is to be slow asks for small windows: the peer can then never send more than that ahead of the reader.

@@ -5,7 +5,6 @@ whatever is odd about it means that nobody is trusted until a person mended it (
 blocks on the disk for a moment; `refresh` costs one stat when nothing changed.
 """
 
-import dataclasses
 import fcntl
 import os
 import re
@@ -15,11 +14,11 @@ import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+import msgspec
 import tomli_w
 
 from leafsync.engine.core.ownfiles import file_problem
@@ -59,8 +58,7 @@ class Permission(StrEnum):
     READ_WRITE = "read-write"
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """A trusted device. Dates are UTC, RFC 3339. `confirmed` says how a person (or a flag) vouched for it."""
 
     fingerprint: Fingerprint
@@ -213,7 +211,9 @@ class TrustStore:
         """
         with self._changing() as devices:
             device = self.find(text)
-            changed = dataclasses.replace(device, name=name or device.name, permission=permission or device.permission)
+            changed = msgspec.structs.replace(
+                device, name=name or device.name, permission=permission or device.permission
+            )
             self._check_free(devices, check_device_name(changed.name), device.fingerprint)
             devices[device.fingerprint] = changed
         return changed
@@ -253,7 +253,7 @@ class TrustStore:
                 raise DeviceExists(name=holder.name)
             del devices[old.fingerprint]
             moment = self._moment()
-            devices[fingerprint] = dataclasses.replace(
+            devices[fingerprint] = msgspec.structs.replace(
                 old, fingerprint=fingerprint, first_seen=moment, last_seen=moment, confirmed=confirmed
             )
         return self._devices[fingerprint]
@@ -264,7 +264,7 @@ class TrustStore:
             device = devices.get(fingerprint)
             if device is None:
                 return
-            devices[fingerprint] = dataclasses.replace(device, last_seen=self._moment())
+            devices[fingerprint] = msgspec.structs.replace(device, last_seen=self._moment())
             if address is not None:
                 _give_address(devices, fingerprint, address)
 
@@ -372,7 +372,7 @@ class TrustStore:
         where = f"device {key[:MIN_PREFIX]}"
         if not re.fullmatch(r"[0-9a-f]{64}", key):
             raise self._malformed(f"{where}: a key is 64 lower-case hexadecimal digits")
-        fields = {field.name for field in dataclasses.fields(Device)} - {"fingerprint"}
+        fields = set(Device.__struct_fields__) - {"fingerprint"}
         if not isinstance(table, dict) or set(table) != fields:
             raise self._malformed(f"{where}: it must have exactly {', '.join(sorted(fields))}")
         addresses = table["addresses"]
@@ -421,7 +421,7 @@ def _document(devices: dict[Fingerprint, Device]) -> dict[str, object]:
     tables = {}
     for device in devices.values():
         table = {
-            **dataclasses.asdict(device),
+            **msgspec.structs.asdict(device),
             "addresses": list(device.addresses),
             "permission": str(device.permission),
         }
@@ -435,4 +435,4 @@ def _give_address(devices: dict[Fingerprint, Device], fingerprint: Fingerprint, 
     for key, device in devices.items():
         kept = tuple(known for known in device.addresses if known != address)
         addresses = (address, *kept)[:MAX_ADDRESSES] if key == fingerprint else kept
-        devices[key] = dataclasses.replace(device, addresses=addresses)
+        devices[key] = msgspec.structs.replace(device, addresses=addresses)

@@ -8,9 +8,10 @@ folder's history, so that it can be undone.
 import secrets
 import stat as modes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+
+import msgspec
 
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Index, Problem
@@ -34,8 +35,7 @@ BATCH = 256
 """Actions carried out in one call of a worker thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(msgspec.Struct, frozen=True):
     """What the steps of a side are carried out with."""
 
     connection: Connection

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leafsync.engine.core.history import ActionKind, ActionRecord
 from leafsync.engine.core.index import Problem
@@ -33,10 +34,9 @@ Outcome = tuple[Fetch, Exception | None, int | None]
 """A file, why it is not in its place, and its state mark there."""
 
 
-@dataclass(slots=True)
-class _Group:
-    small: list[tuple[Fetch, bytes | bytearray | None]] = field(default_factory=list)
-    large: list[tuple[Fetch, StagedFile]] = field(default_factory=list)
+class _Group(msgspec.Struct):
+    small: list[tuple[Fetch, bytes | bytearray | None]] = msgspec.field(default_factory=list)
+    large: list[tuple[Fetch, StagedFile]] = msgspec.field(default_factory=list)
     size: int = 0
 
     @property

@@ -5,8 +5,9 @@ cannot be told apart, and taking one out of the trust store takes out both. So t
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 SETTLE = 3.0
 """Seconds in which what is heard of a connection may have been under way. A device that comes from a new address,
@@ -24,8 +25,7 @@ class Contact(Protocol):
     def datagrams_received(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
+class _Mark(msgspec.Struct, frozen=True):
     until: float
     heard: Mapping[Contact, int]
     """Datagrams of each connection that do not count."""

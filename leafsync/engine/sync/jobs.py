@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+
+import msgspec
 
 from leafsync.engine.core.events import DeviceTrusted, Event, TrustQuestion, Warned
 from leafsync.engine.core.ratelimit import bytes_per_second
@@ -36,8 +37,7 @@ Ask = Callable[[TrustQuestion], Awaitable[bool]]
 """Asks a person whether to trust a device; the answer is only taken while it is awaited."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(msgspec.Struct, frozen=True):
     """What the engine lends to a job."""
 
     id: int

@@ -5,8 +5,8 @@ the levels above it the thread that packs, not the link, would become the bottle
 """
 
 import threading
-from dataclasses import dataclass
 
+import msgspec
 from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_parameters
 
 LEVEL = 1
@@ -32,8 +32,7 @@ class PackingMalformed(ValueError):
     """Bytes that are not what a device packs: no Zstandard frame, or one of another length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True):
     """Content as it came, to be unpacked off the loop."""
 
     data: bytes

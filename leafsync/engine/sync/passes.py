@@ -6,8 +6,9 @@ they are the same now does the base move on. So a crash, an edit or a refusal in
 
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+import msgspec
 
 from leafsync.engine.core.base import Look
 from leafsync.engine.core.history import ActionKind
@@ -34,8 +35,7 @@ from leafsync.engine.sync.tasks import task_group
 OnState = Callable[[PassState, Progress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
+class Sides(msgspec.Struct, frozen=True):
     """What both sides have at one time."""
 
     scan: Scan
@@ -76,8 +76,7 @@ class Sides:
         return entries if directory is not None and directory.hash == digest else None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """A plan that was carried out, and what the other side did not do of it."""
 
     plan: Plan
@@ -103,13 +102,13 @@ class Outcome:
     def followed_by(self, again: Plan, refusals: Sequence[Refusal]) -> "Outcome":
         """Return what came of this plan and then of `again` on the other side, where all that was refused is in it."""
         there = self.done_there
-        there.extend(replace(again.remote, held=[]))
+        there.extend(msgspec.structs.replace(again.remote, held=[]))
         there.held = again.remote.held
         known = {conflict.path for conflict in self.plan.conflicts}
         copies = {conflict.copy for conflict in self.plan.conflicts}
         said = "renamed from {}, but ignored on the other side: there it counts as deleted"
         notes = [(move.target, said.format(move.source)) for move in self.unnamed if move.target not in copies]
-        plan = replace(
+        plan = msgspec.structs.replace(
             self.plan,
             remote=there,
             conflicts=[*self.plan.conflicts, *(new for new in again.conflicts if new.path not in known)],
@@ -183,7 +182,7 @@ class Passes:
             await self._agree(sides, sides, Plan())
         self._on_state(PassState.IN_SYNC, progress)
         known = tuple((problem.path, problem.reason) for problem in (*sides.local.problems, *sides.problems))
-        return replace(
+        return msgspec.structs.replace(
             summary,
             totals=progress.totals,
             seconds=time.monotonic() - started,
@@ -215,7 +214,7 @@ class Passes:
 
         check = ListingCheck()
         listings = await self._client.listings(sides.local, sides.remote, known, check)
-        return replace(sides, listings=listings, problems=tuple(check.problems))
+        return msgspec.structs.replace(sides, listings=listings, problems=tuple(check.problems))
 
     async def _look(self, before: Sides, progress: Progress) -> Sides:
         """Look at both sides again, here where this pass has changed something."""
@@ -327,7 +326,7 @@ class Passes:
         Returns what came of both plans.
         """
         again = await self._share.workers.run(self._plan, base, sides, now)
-        await self._base.hold(replace(self._base.held, remote=again.held.remote))
+        await self._base.hold(msgspec.structs.replace(self._base.held, remote=again.held.remote))
         return before.followed_by(again, await self._change_there(again, sides, sides.local, progress))
 
     # Agreeing
@@ -362,7 +361,7 @@ def _settle(progress: Progress, plan: Plan, outcome: Outcome) -> None:
 def _planned(plan: Plan, *, dry_run: bool) -> PassSummary:
     """Say what a plan would do, or what it holds back when there is nothing to do."""
     here, there = plan.local, plan.remote
-    return replace(
+    return msgspec.structs.replace(
         _remarks(plan),
         directories=len(here.directories),
         links=len(here.links),
@@ -390,7 +389,7 @@ def _summary(outcome: Outcome, application: Application, sides: Sides) -> PassSu
         *((refusal.path, refusal.reason) for refusal in outcome.refusals if refusal.path not in ignored),
     ]
     remarks = _remarks(outcome.plan)
-    return replace(
+    return msgspec.structs.replace(
         remarks,
         directories=len(application.paths(ActionKind.MADE)),
         links=len(application.paths(ActionKind.LINKED)),

@@ -4,15 +4,14 @@ A policy only decides. What it accepts for the first time it keeps as a `Pin`, w
 before it answers anything.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from leafsync.engine.core.address import Address
 from leafsync.engine.net.trust import TrustStore
 from leafsync.errors import FingerprintMismatch, LeafSyncError, PeerChanged, PeerUnknown
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(msgspec.Struct, frozen=True):
     """A device accepted for the first time, and on what ground."""
 
     fingerprint: str

@@ -10,7 +10,8 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
 from leafsync.engine.core.merkle import (
@@ -69,8 +70,7 @@ ABORTED = {
 }
 
 
-@dataclass(slots=True)
-class _Asked:
+class _Asked(msgspec.Struct):
     """One request, or one item of a FETCH, whose answer has not come yet."""
 
     fetch: Fetch
@@ -297,7 +297,7 @@ class _Worker:
         elif asked.again:  # twice wrong is no accident (fault case 39)
             raise self._receiver.mismatch(asked.fetch)
         else:
-            await self._next_part(replace(asked, again=True), large)
+            await self._next_part(msgspec.structs.replace(asked, again=True), large)
 
     async def _receive_pieces(self, asked: _Asked, large: LargeFile) -> None:
         try:

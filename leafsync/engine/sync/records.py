@@ -12,11 +12,11 @@ import os
 import secrets
 import stat as modes
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+import msgspec
 from blake3 import blake3
 
 from leafsync.engine.core.conflicts import conflict_of, free_name
@@ -51,8 +51,7 @@ class Keep(enum.StrEnum):
     """Both stay; the copy gets an ordinary name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConflictCopy:
+class ConflictCopy(msgspec.Struct, frozen=True):
     """A version that lost its name in a conflict."""
 
     path: str
@@ -64,8 +63,7 @@ class ConflictCopy:
     """Modification time in nanoseconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undone:
+class Undone(msgspec.Struct, frozen=True):
     """What came of an undo, a restore or a resolved conflict."""
 
     id: str

@@ -6,9 +6,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+import msgspec
 
 from leafsync.engine.core.index import Index, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE, chunk_count, chunk_length, file_root
@@ -95,8 +96,7 @@ def _unavailable() -> Iterator[None]:
         raise Unavailable(AbortReason.UNREADABLE) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """What a connection may fetch: the files of the index it was shown, and nothing else."""
 
     share: Share

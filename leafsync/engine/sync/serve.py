@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index
@@ -59,8 +60,7 @@ REFUSAL_BYTES = 16
 """Bytes of a refusal on the wire beside its path and reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """On what terms a device is served."""
 
     device_name: str
