@@ -4,16 +4,19 @@
 """
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from pyfastcdc import FastCDC, NormalizedChunking
 from xxhash import xxh3_64_intdigest
 
 from leafsync.engine.core.pieces import max_piece, min_piece
 
+if TYPE_CHECKING:
+    from pyfastcdc import NormalizedChunking
+
 BLOCK = 4 << 20
 """Bytes read and cut in one go: some milliseconds of a thread, between which it can be told to stop."""
 
-NORMALIZATION: NormalizedChunking = 1
+NORMALIZATION: "NormalizedChunking" = 1
 """How much cuts keep to the average; like everything here it must be the same on both sides, or nothing is found."""
 
 Read = Callable[[memoryview, int], None]
@@ -25,6 +28,8 @@ def cut(read: Read, start: int, length: int, scale: int) -> Iterator[list[tuple[
 
     The average piece has about 2 ** `scale` bytes. Where the cuts are depends on these bytes alone, not on blocks.
     """
+    from pyfastcdc import FastCDC  # few passes have something to cut
+
     longest = max_piece(scale)
     cutter = FastCDC(1 << scale, min_size=min_piece(scale), max_size=longest, normalized_chunking=NORMALIZATION, seed=0)
     buffer = memoryview(bytearray(min(length, BLOCK + longest)))

@@ -2,12 +2,17 @@
 
 Level 1 of Zstandard is taken: on text it is as fast as the levels below it and three quarters of their size, and with
 the levels above it the thread that packs, not the link, would become the bottleneck of a fast connection.
+
+`zstandard` is loaded when something is packed or unpacked for the first time: most passes find nothing to do.
 """
 
 import threading
+from typing import TYPE_CHECKING
 
 import msgspec
-from zstandard import ZstdCompressor, ZstdDecompressor, ZstdError, get_frame_parameters
+
+if TYPE_CHECKING:
+    from zstandard import ZstdCompressor, ZstdDecompressor
 
 LEVEL = 1
 """Of Zstandard (see above)."""
@@ -58,6 +63,8 @@ def unpack(data: bytes, length: int) -> bytes:
     Raises PackingMalformed. Nothing is allocated but `length` bytes: the frame must name exactly that size before any
     of it is unpacked (fault case 53).
     """
+    from zstandard import ZstdError, get_frame_parameters
+
     try:
         if get_frame_parameters(data).content_size != length:
             raise PackingMalformed("it unpacks to another length")
@@ -76,17 +83,21 @@ def _promising(data: memoryview) -> bool:
     return len(_compressor().compress(sample)) <= len(sample) - len(sample) // GAIN
 
 
-def _compressor() -> ZstdCompressor:
+def _compressor() -> "ZstdCompressor":
     try:
         compressor: ZstdCompressor = _local.compressor
     except AttributeError:
-        compressor = _local.compressor = ZstdCompressor(level=LEVEL)
+        import zstandard
+
+        compressor = _local.compressor = zstandard.ZstdCompressor(level=LEVEL)
     return compressor
 
 
-def _decompressor() -> ZstdDecompressor:
+def _decompressor() -> "ZstdDecompressor":
     try:
         decompressor: ZstdDecompressor = _local.decompressor
     except AttributeError:
-        decompressor = _local.decompressor = ZstdDecompressor()
+        import zstandard
+
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
     return decompressor
