@@ -9,7 +9,6 @@ import struct
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from operator import attrgetter
 from typing import Annotated, NamedTuple
 
@@ -96,20 +95,21 @@ def find(entries: Sequence[Entry], name: str) -> Entry | None:
 
 def directory_digest(entries: Iterable[Entry]) -> bytes:
     """Return the digest of a directory from its sorted entries. Withheld entries do not count."""
-    encoded = [_canonical(entry) for entry in entries if entry.kind is not Kind.WITHHELD]
+    encoded: list[bytes] = []
+    for entry in entries:
+        kind = entry.kind
+        if kind is not Kind.WITHHELD:
+            name = entry.name.encode()
+            payload = entry.hash if kind is not Kind.SYMLINK else entry.target.encode()
+            seconds = entry.mtime_ns // NANOSECONDS
+            encoded.append(_ENTRY.pack(len(name), kind, entry.size, seconds, entry.executable, len(payload)))
+            encoded += (name, payload)
     return _DIRECTORY.copy().update(b"".join(encoded)).digest()
 
 
 def entry_digest(entry: Entry) -> bytes:
     """Return what binds one entry whole: the digest of a directory that holds it alone."""
     return directory_digest((entry,))
-
-
-def _canonical(entry: Entry) -> bytes:
-    name = entry.name.encode()
-    payload = entry.hash if entry.kind is not Kind.SYMLINK else entry.target.encode()
-    head = _ENTRY.pack(len(name), entry.kind, entry.size, entry.mtime, entry.executable, len(payload))
-    return head + name + payload
 
 
 class Index:
@@ -244,11 +244,11 @@ def _in_order(states: Mapping[str, Sequence[int]], listings: Mapping[str, Sequen
     """Return the marks of each directory in the order of its sorted entries: 8 bytes for each entry."""
     ordered = {}
     for path, marks in states.items():
-        entries = listings[path]
-        if all(before.name < after.name for before, after in pairwise(entries)):
+        names = [entry.name for entry in listings[path]]
+        if names == sorted(names):
             ordered[path] = array("Q", marks)
         else:
-            order = sorted(range(len(entries)), key=lambda number: entries[number].name)
+            order = sorted(range(len(names)), key=names.__getitem__)
             ordered[path] = array("Q", [marks[number] for number in order])
     return ordered
 
@@ -314,5 +314,5 @@ class _Totals(NamedTuple):
 def _totals(listings: Collection[Sequence[Entry]]) -> _Totals:
     """Count the files, their bytes, and all entries that take part."""
     sizes = [entry.size for entries in listings for entry in entries if entry.kind is Kind.FILE]
-    taking_part = sum(entry.kind is not Kind.WITHHELD for entries in listings for entry in entries)
-    return _Totals(len(sizes), sum(sizes), taking_part)
+    withheld = sum(1 for entries in listings for entry in entries if entry.kind is Kind.WITHHELD)
+    return _Totals(len(sizes), sum(sizes), sum(map(len, listings)) - withheld)

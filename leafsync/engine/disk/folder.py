@@ -56,7 +56,7 @@ _NOT_A_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EMLINK, errno.EISDIR})
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_STATE = struct.Struct("<QQQQQ")
+_STATE = struct.Struct("<QQQqq")
 _U64 = (1 << 64) - 1
 
 LOCK = "lock"
@@ -68,8 +68,12 @@ MARKER = "folder-id"
 
 def state_mark(stat: os.stat_result) -> int:
     """Return 64 bits that change when the file does: where it is, its size and its times (DESIGN section 5)."""
-    times = stat.st_mtime_ns & _U64, stat.st_ctime_ns & _U64
-    return xxh3_64_intdigest(_STATE.pack(stat.st_dev & _U64, stat.st_ino & _U64, stat.st_size & _U64, *times))
+    try:
+        state = _STATE.pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    except struct.error:  # some filesystems store times of more than 64 bits of nanoseconds
+        numbers = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        state = b"".join((number & _U64).to_bytes(8, "little") for number in numbers)
+    return xxh3_64_intdigest(state)
 
 
 def disk_error(error: OSError, path: str) -> DiskFailed:
