@@ -82,8 +82,9 @@ async def resolve(host: str, port: int) -> list[Resolved]:
         AddressUnresolvable: it has none.
     """
     loop = asyncio.get_running_loop()
+    name = host.encode() if host.isascii() else host  # for a text Python loads its tables of international names
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        found = await loop.getaddrinfo(name, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no host name"
         raise AddressUnresolvable(address=host, reason=reason) from error

@@ -18,6 +18,7 @@ from aioquic.tls import Epoch
 
 from leafsync.engine.net.fastreceive import FastReceive
 from leafsync.engine.net.fastsend import FastSend
+from leafsync.engine.net.limits import SERVER_NAME
 
 logger = logging.getLogger("leafsync.net")
 
@@ -118,10 +119,17 @@ FAST_OF_STREAM: Final = (
 """The same of what a connection has: paths, packet number spaces, keys, streams."""
 
 
+@cache
+def specimen() -> QuicConnection:
+    """Return a connection to look for names in; there is one for all who look, because its keys take a while."""
+    quic = QuicConnection(configuration=QuicConfiguration(server_name=SERVER_NAME))
+    quic.connect(("192.0.2.1", 9), now=0.0)
+    return quic
+
+
 def owners() -> list[tuple[object, tuple[str, ...]]]:
     """Return an object of each kind and the names that it must have."""
-    quic = QuicConnection(configuration=QuicConfiguration())
-    quic.connect(("192.0.2.1", 9), now=0.0)
+    quic = specimen()
     crypto = CryptoPair()
     crypto.setup_initial(cid=bytes(8), is_client=True, version=1)
     return [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from aioquic import tls
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection, QuicConnectionState
+from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from leafsync.engine.net.addresses import SocketAddress
 from leafsync.engine.net.congestion import ALGORITHM, REQUIRED_OF_RECOVERY, BbrQuic
-from leafsync.engine.net.fastpath import FastQuic, fast_path_works
+from leafsync.engine.net.fastpath import FastQuic, fast_path_works, specimen
 from leafsync.engine.net.identity import Fingerprint, Identity, fingerprint_of
 from leafsync.engine.net.limits import ALPN, MAX_DATAGRAM_SIZE, SERVER_NAME, Limits
 from leafsync.engine.net.sizing import REQUIRED_OF_SIZING, SizedQuic
@@ -93,8 +93,7 @@ def check_aioquic() -> None:
     Raises:
         LeafSyncError: it does.
     """
-    quic = QuicConnection(configuration=QuicConfiguration(server_name=SERVER_NAME))
-    quic.connect(("192.0.2.1", 9), now=0.0)
+    quic = specimen()
     stream = QuicStream(stream_id=0)
     required = (
         (quic, (*REQUIRED_OF_QUIC, *REQUIRED_OF_SIZING, *REQUIRED_OF_RECOVERY)),
