@@ -42,13 +42,13 @@ MAX_UNHASHED = 4096
 each, does not count beside the index."""
 
 _EXECUTABLE = modes.S_IXUSR
-_MAX_TIME = (1 << 63) - 1
+_MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1
 
 
 def file_time(stat: os.stat_result) -> int:
     """Return the modification time as an entry holds it: filesystems store more than 64 bits of nanoseconds."""
     time = stat.st_mtime_ns
-    return time if -_MAX_TIME <= time <= _MAX_TIME else max(-_MAX_TIME - 1, min(time, _MAX_TIME))
+    return time if _MIN_TIME <= time <= _MAX_TIME else max(_MIN_TIME, min(time, _MAX_TIME))
 
 
 def file_entry(name: str, stat: os.stat_result, root: bytes) -> Entry:
@@ -156,7 +156,7 @@ class Walk:
             elif len(child) > MAX_PATH // 4 and len(child.encode()) > MAX_PATH:
                 entry = self.withheld(child, f"the path is longer than {MAX_PATH} bytes")
             elif modes.S_ISREG(stat.st_mode):
-                self.file(path, name, stat, before.get(name))
+                self.file(path, child, name, stat, before.get(name))
                 continue
             elif is_directory:
                 entry = self.subdirectory(child, stat)
@@ -205,12 +205,11 @@ class Walk:
         self.problems.append(Problem(path, reason))
         return Entry(path.rpartition("/")[2], Kind.WITHHELD, target=reason)
 
-    def file(self, directory: str, name: str, stat: os.stat_result, before: Entry | None) -> None:
-        """Add a file to the listing of its directory, or to those that have to be hashed.
+    def file(self, directory: str, path: str, name: str, stat: os.stat_result, before: Entry | None) -> None:
+        """Add a file to the listing of its directory, or to those that have to be hashed; `path` is where it is.
 
         An entry that is as `before` is that one: two indexes of a folder share what did not change.
         """
-        path = join(directory, name)
         if stat.st_size > MAX_FILE_SIZE:
             self.put(directory, self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB"))
             return
