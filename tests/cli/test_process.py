@@ -60,26 +60,6 @@ def test_the_process_is_the_command_line(home: Path) -> None:
     assert str(home) in done.stdout
 
 
-@pytest.mark.parametrize(("left", "out"), [(False, ""), (True, "written\ntaken apart\n")])
-def test_the_process_takes_itself_apart_for_threads_that_are_left_alone(left: bool, out: str) -> None:
-    program = f"""
-import atexit, threading
-from leafsync import __main__, cli
-def last():
-    threading.main_thread().join()
-    print("written")
-def command():
-    if {left}:
-        threading.Thread(target=last).start()
-    return 3
-cli.main = command
-atexit.register(print, "taken apart")
-__main__.run()
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (3, out, "")
-
-
 @pytest.mark.parametrize("before", [False, True])
 def test_a_job_runs_with_collections(run: Run, tmp_path: Path, before: bool) -> None:
     seen: list[tuple[bool, bool]] = []
