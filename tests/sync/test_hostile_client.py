@@ -137,7 +137,7 @@ async def test_an_untrusted_device_sees_nothing(attacked: Attacked) -> None:
         async with HostileClient.connected(Identity.generate(), attacked.job):
             pytest.fail("it was let in")
     assert len(attacked.job.status().peers) == 1
-    assert attacked.device.engine.snapshot().serving[0].files == 0, "nothing was even scanned for it"
+    assert attacked.device.engine.snapshot().serving[0].files is None, "nothing was even scanned for it"
 
 
 # Listings
