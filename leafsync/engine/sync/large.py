@@ -12,7 +12,7 @@ from leafsync.engine.core.merkle import CHUNK_SIZE, chunk_length, chunk_sources,
 from leafsync.engine.core.messages import MAX_ITEMS, ChunkRange, Cut, FetchParts
 from leafsync.engine.core.steps import Fetch
 from leafsync.engine.disk.buffers import forget
-from leafsync.engine.disk.reuse import find_chunks
+from leafsync.engine.disk.reuse import KnownChunks
 from leafsync.engine.disk.staging import ChunkMismatch, StagedFile
 from leafsync.engine.sync.delta import Delta
 from leafsync.engine.sync.packing import Packed, PackingMalformed
@@ -33,13 +33,23 @@ more is in memory than is being read."""
 class LargeFile:
     """One staged file, filled from here and from the wire."""
 
-    def __init__(self, fetch: Fetch, share: Share, local: Index, progress: Progress, *, pieces: bool = False) -> None:
-        """Nothing is opened before `prepare`; `local` is the index that the plan was made from. With `pieces` the
-        other side can be asked for less than chunks.
+    def __init__(
+        self,
+        fetch: Fetch,
+        share: Share,
+        local: Index,
+        known: KnownChunks,
+        progress: Progress,
+        *,
+        pieces: bool = False,
+    ) -> None:
+        """Nothing is opened before `prepare`; `local` is the index that the plan was made from, `known` has its chunks.
+        With `pieces` the other side can be asked for less than chunks.
         """
         self._fetch = fetch
         self._share = share
         self._local = local
+        self._known = known
         self._progress = progress
         self._pieces = pieces
         self._leaves = b""
@@ -108,7 +118,7 @@ class LargeFile:
         missing = {leaf_at(self._leaves, index): index for index in staged.bitmap.missing()}
         if not missing:
             return
-        found = await run(find_chunks, self._share.store, self._local, missing)
+        found = await run(self._known.find, missing)
         by_path: dict[str, dict[int, int]] = {}
         for leaf, (path, number) in found.items():
             by_path.setdefault(path, {})[missing[leaf]] = number
