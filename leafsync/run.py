@@ -36,6 +36,11 @@ LIVE_PERIOD = 0.1
 LINE_PERIOD = 1.0
 """Seconds between two progress lines where there is no terminal, and between two JSON `progress` lines."""
 
+YOUNG_OBJECTS = 10_000
+"""Objects more than there were, after which garbage among them is looked for; Python's own is 700. Every packet under
+way is a few, none of them garbage: looking through them again and again is 3 % of a sender's time. So many take half a
+millisecond to look through, and a few MiB."""
+
 STOP_DEADLINE = 10.0
 """Seconds a run may take to end cleanly after a signal; what is staged then is resumed by the next run anyway."""
 
@@ -199,6 +204,7 @@ def collect_from_now_on() -> None:
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
+        gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 class _Run:

@@ -11,6 +11,7 @@ import pytest
 
 from leafsync import cli, tui
 from leafsync.__main__ import main
+from leafsync.run import YOUNG_OBJECTS
 from tests.cli.conftest import Run
 from tests.cli.fake_engine import Script
 
@@ -62,17 +63,17 @@ def test_the_process_is_the_command_line(home: Path) -> None:
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_job_runs_with_collections(run: Run, tmp_path: Path, before: bool) -> None:
-    seen: list[tuple[bool, bool]] = []
+    seen: list[tuple[bool, bool, bool]] = []
 
     async def work() -> None:
         for _turn in range(10):  # of the loop: the run goes on beside it
             await asyncio.sleep(0)
-        seen.append((gc.isenabled(), gc.get_freeze_count() > 0))
+        seen.append((gc.isenabled(), gc.get_freeze_count() > 0, gc.get_threshold()[0] == YOUNG_OBJECTS))
 
     if not before:
         gc.disable()
     assert run("connect", "nas", str(tmp_path), script=Script(work)).code == 0
-    assert seen == [(True, not before)]
+    assert seen == [(True, not before, not before)]
 
 
 def test_the_app_runs_with_collections() -> None:

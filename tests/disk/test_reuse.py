@@ -1,5 +1,6 @@
 """What is found here need not be fetched: chunks by their leaves, files by their roots."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from leafsync.engine.core.index import Index
 from leafsync.engine.core.merkle import CHUNK_SIZE, leaf_hash
 from leafsync.engine.disk.hashing import Hasher
-from leafsync.engine.disk.reuse import find_chunks, find_files
+from leafsync.engine.disk.reuse import KnownChunks, find_files
 from leafsync.engine.disk.scan import scan
 from leafsync.engine.disk.store import Store
 from tests.disk.faults import FaultyFolder, content_root, write
@@ -34,24 +35,20 @@ def leaves(*chunks: bytes) -> set[bytes]:
 
 class TestChunks:
     def test_are_found_where_they_are(self, store: Store, index: Index) -> None:
-        found = find_chunks(store, index, leaves(A, C, END, b"nowhere"))
+        found = KnownChunks(store, index).find(leaves(A, C, END, b"nowhere"))
         assert found == {leaf_hash(A): ("d/big", 0), leaf_hash(C): ("other", 1), leaf_hash(END): ("d/big", 2)}
 
     def test_any_place_will_do(self, store: Store, index: Index, root: Path) -> None:
-        ((path, number),) = find_chunks(store, index, leaves(B)).values()
+        ((path, number),) = KnownChunks(store, index).find(leaves(B)).values()
         data = (root / path).read_bytes()
         assert data[number * CHUNK_SIZE : (number + 1) * CHUNK_SIZE] == B
 
-    def test_only_where_it_is_asked(self, store: Store, index: Index) -> None:
-        assert find_chunks(store, index, leaves(A, B), within=lambda path: path == "other") == {
-            leaf_hash(B): ("other", 0)
-        }
-
     def test_nothing_wanted_costs_nothing(self, store: Store, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "leaves", lambda _mark: pytest.fail("the store was asked"))
-        assert find_chunks(store, index, ()) == {}
+        assert KnownChunks(store, index).find(()) == {}
 
-    def test_it_stops_when_all_are_found(self, store: Store, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_all_is_looked_through_once(self, store: Store, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever asks for what is nowhere, as most new files do, leaves the store alone after that."""
         asked = []
         look = store.leaves
 
@@ -60,15 +57,38 @@ class TestChunks:
             return look(mark)
 
         monkeypatch.setattr(store, "leaves", count)
-        find_chunks(store, index, leaves(B))
-        assert len(asked) == 1
+        known = KnownChunks(store, index)
+        assert known.find(leaves(b"nowhere")) == {}
+        assert len(asked) == 2
+        assert known.find(leaves(b"neither")) == {}
+        assert len(asked) == 2
+        assert known.find(leaves(B, C)) == {leaf_hash(B): ("d/big", 1), leaf_hash(C): ("other", 1)}
+        assert len(asked) == 4
+
+    def test_a_leaf_that_begins_like_another(self, store: Store, index: Index) -> None:
+        other = bytearray(leaf_hash(A))
+        other[-1] ^= 1
+        assert KnownChunks(store, index).find([bytes(other), leaf_hash(A)]) == {leaf_hash(A): ("d/big", 0)}
+
+    def test_many_at_once(self, store: Store, index: Index) -> None:
+        """The files of all streams ask the same."""
+        known = KnownChunks(store, index)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _number: known.find(leaves(A, C)), range(32)))
+        assert answers == [{leaf_hash(A): ("d/big", 0), leaf_hash(C): ("other", 1)}] * 32
+
+    def test_what_the_store_forgets_meanwhile(self, store: Store, index: Index) -> None:
+        known = KnownChunks(store, index)
+        assert known.find(leaves(A)) != {}
+        store._connection.execute("DELETE FROM leaves")
+        assert known.find(leaves(A)) == {}
 
     def test_what_the_store_forgot(self, store: Store, index: Index) -> None:
         store._connection.execute("DELETE FROM leaves")
-        assert find_chunks(store, index, leaves(A, B, C)) == {}
+        assert KnownChunks(store, index).find(leaves(A, B, C)) == {}
 
     def test_an_index_without_states(self, store: Store, index: Index) -> None:
-        assert find_chunks(store, Index(index.directories), leaves(A)) == {}
+        assert KnownChunks(store, Index(index.directories)).find(leaves(A)) == {}
 
 
 class TestFiles:

@@ -14,7 +14,7 @@ from leafsync.engine.core.bitmap import Bitmap
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE, MAX_FILE_SIZE
 from leafsync.engine.core.names import STAGING
-from leafsync.engine.disk import folder as folder_module, system
+from leafsync.engine.disk import folder as folder_module, staged as staged_module, system
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.staging import (
     MAX_ORPHAN_AGE,
@@ -207,6 +207,24 @@ class TestChunks:
         assert Bitmap(12, row.bitmap).complete
         staged.close()
         assert (root / STAGING / staged.name).read_bytes() == data
+
+    def test_the_disk_begins_before_the_end(
+        self, folder: FaultyFolder, staging: Staging, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each time some chunks have come, by whatever way."""
+        begun: list[int] = []
+        monkeypatch.setattr(staged_module, "FLUSH_CHUNKS", 2)
+        monkeypatch.setattr(folder, "begin_sync", begun.append)
+        staged = begin(staging)
+        staged.write_chunk(3, CHUNKS[3], LEAVES)
+        assert begun == []
+        staged.write_hole(2)
+        assert begun == [staged.fd]
+        staged.fill([(0, CHUNKS[0])], LEAVES)
+        assert begun == [staged.fd]
+        staged.fill([(1, CHUNKS[1])], LEAVES)
+        assert begun == [staged.fd, staged.fd]
+        staged.close()
 
 
 class TestCopying:

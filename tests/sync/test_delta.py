@@ -1,5 +1,6 @@
 """Less than a chunk between two engines: what moves of a file that has changed, and what it takes to go wrong."""
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -74,6 +75,27 @@ async def test_what_a_change_costs(pair: Pair, change: str) -> None:
     assert summary.totals.fetched <= most
     assert summary.totals.fetched + summary.totals.reused == summary.totals.bytes_done == len(new)
     assert pair.client.trash() == {"big"}
+
+
+@pytest.mark.parametrize("change", ["edits", "insertion at the front"])
+async def test_the_memory_of_an_old_version_is_given_back(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """But for what was not copied of it, and of no file that stays."""
+    told: list[tuple[int, int, int]] = []
+
+    def remember(fd: int, start: int, length: int, _advice: int) -> None:
+        told.append((os.fstat(fd).st_ino, start, length))
+
+    old, new, _most = CHANGES[change]
+    server = await changed(pair, old, new)
+    inode = (pair.client.folder / "big").stat().st_ino
+    monkeypatch.setattr(os, "posix_fadvise", remember)
+    await pair.client.pull(server)
+    assert pair.client.read("big") == new
+    assert {where for where, _start, _length in told} == {inode}
+    assert len(told) == len({start for _inode, start, _length in told})
+    assert sum(length for _inode, _start, length in told) >= len(old) - 5 * CHUNK_SIZE
 
 
 @pytest.mark.parametrize("change", CHANGES)

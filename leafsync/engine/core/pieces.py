@@ -198,6 +198,11 @@ def missing(segments: Iterable[Segment]) -> int:
     return sum(segment.length for segment in segments if segment.source == ABSENT)
 
 
+def places(segments: Iterable[Segment]) -> Iterator[tuple[int, int]]:
+    """Yield what a chunk takes of the old version, as (offset, length)."""
+    return ((segment.source, segment.length) for segment in segments if segment.source != ABSENT)
+
+
 def parts_of(index: int, segments: Iterable[Segment]) -> Iterator[Part]:
     """Yield what has to be asked for of chunk `index`."""
     at = index * CHUNK_SIZE

@@ -1,7 +1,10 @@
 """Whole reads, and room for one chunk in each thread: nobody allocates a MiB for each that is read and forgotten."""
 
+import contextlib
 import os
+import sys
 import threading
+from collections.abc import Iterable, Iterator
 
 from leafsync.engine.core.merkle import CHUNK_SIZE
 
@@ -43,3 +46,26 @@ def read_bytes(fd: int, length: int, offset: int) -> bytes:
         return data
     rest = memoryview(bytearray(length - len(data)))
     return data + rest[: fill(fd, rest, offset + len(data))]
+
+
+def forget(fd: int, places: Iterable[tuple[int, int]]) -> None:
+    """Tell the system that these bytes (offset, length) of a file are not read again, so that what is written next can
+    have their memory.
+    """
+    if sys.platform != "darwin":  # which has no such advice
+        for start, length in _joined(places):
+            with contextlib.suppress(OSError):  # it is advice
+                os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
+
+
+def _joined(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the places in order, neighbours as one: memory is given back by the page at least."""
+    start = end = 0
+    for offset, length in sorted(places):
+        if offset > end:
+            if end > start:
+                yield start, end - start
+            start = offset
+        end = max(end, offset + length)
+    if end > start:
+        yield start, end - start

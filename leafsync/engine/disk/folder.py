@@ -25,6 +25,7 @@ from leafsync.engine.core.names import STAGING, join
 from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.handles import OPEN_DIRECTORY, Handles
 from leafsync.engine.disk.system import (
+    begin_flush,
     clone_range,
     flush_file,
     flush_filesystem,
@@ -413,6 +414,10 @@ class Folder(Closing):
         """Give a written file its permissions and its time."""
         os.fchmod(fd, mode)
         os.utime(fd, ns=(mtime_ns, mtime_ns))
+
+    def begin_sync(self, fd: int) -> None:
+        """Let a file begin to go to the disk, so that `sync_file` finds little left to wait for."""
+        begin_flush(fd)
 
     def sync_file(self, fd: int) -> None:
         """Bring a file to the disk. After an error its content is unknown: it must not be used (fault case 71)."""

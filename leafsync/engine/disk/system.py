@@ -1,5 +1,5 @@
-"""The calls that Python lacks: flush a filesystem, flush a drive, rename without replacing, exchange two names, let two
-files share what they have in common, tell a filesystem's type."""
+"""The calls that Python lacks: flush a filesystem or a drive, begin to flush a file, rename without replacing, exchange
+two names, let two files share what they have in common, tell a filesystem's type."""
 
 import ctypes
 import errno
@@ -54,9 +54,13 @@ def _function(name: str) -> Callable[..., int] | None:
     return function
 
 
+_SYNC_FILE_RANGE_WRITE = 2
+"""Of sync_file_range(2): begin to write what is not on the disk yet. A range of no bytes is the whole file."""
+
 _syncfs = _function("syncfs") if sys.platform == "linux" else None
 _renameat2 = _function("renameatx_np" if sys.platform == "darwin" else "renameat2")
 _statfs = _function("statfs") if sys.platform == "linux" else None
+_sync_file_range = _function("sync_file_range") if sys.platform == "linux" else None
 
 
 def flush_file(fd: int) -> None:
@@ -70,6 +74,14 @@ def flush_file(fd: int) -> None:
             os.fsync(fd)
     else:
         os.fsync(fd)
+
+
+def begin_flush(fd: int) -> None:
+    """Have the system begin to bring a file to the disk and wait for nothing, where it can be told to (Linux). Whatever
+    goes wrong with that is left for `flush_file` to say: this call does not take the error of the file.
+    """
+    if _sync_file_range is not None:
+        _sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def flush_filesystem(fd: int) -> bool:

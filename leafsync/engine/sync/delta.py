@@ -8,7 +8,7 @@ its leaf before it counts. What does not come out right, for whatever reason, is
 import asyncio
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from leafsync.engine.core.merkle import CHUNK_SIZE, chunk_length
 from leafsync.engine.core.messages import ChunkRange, Cut, FetchParts, Part, Pieces
@@ -21,13 +21,14 @@ from leafsync.engine.core.pieces import (
     displaced,
     missing,
     pays,
+    places,
     requests,
     round_of,
     scale_for,
     stretches,
 )
 from leafsync.engine.core.steps import Fetch
-from leafsync.engine.disk.buffers import chunk_buffer, fill
+from leafsync.engine.disk.buffers import chunk_buffer, fill, forget
 from leafsync.engine.disk.pieces import cut
 from leafsync.engine.disk.staging import StagedFile
 from leafsync.engine.sync.share import Share
@@ -67,6 +68,10 @@ class OldVersion:
         """Fill `buffer` (blocking). Raises OSError, or EOFError beyond the end."""
         if fill(self._descriptor, buffer, offset) != len(buffer):
             raise EOFError
+
+    def forget(self, places: Iterable[tuple[int, int]]) -> None:
+        """Give back the memory of these bytes (offset, length): their part is done."""
+        forget(self._descriptor, places)
 
     def stop(self) -> None:
         """Let `cut` come to an end."""
@@ -170,7 +175,9 @@ class Delta:
 
     def fill(self, staged: StagedFile, indexes: Sequence[int], leaves: bytes) -> set[int]:
         """Put chunks together that are here in full (blocking); return those that were right."""
-        return staged.fill(((index, self.assemble(index, b"")) for index in indexes), leaves)
+        filled = staged.fill(((index, self.assemble(index, b"")) for index in indexes), leaves)
+        self._old.forget(place for index in indexes for place in places(self._plan[index]))
+        return filled
 
     def assemble(self, index: int, came: bytes | bytearray) -> memoryview | None:
         """Return chunk `index`, made of the old version and what came (blocking), None when the old version cannot be

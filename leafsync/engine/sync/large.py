@@ -8,10 +8,11 @@ from functools import partial
 
 from leafsync.engine.core.bitmap import ranges
 from leafsync.engine.core.index import Index, Kind
-from leafsync.engine.core.merkle import chunk_length, chunk_sources, leaf_at, zero_leaf
+from leafsync.engine.core.merkle import CHUNK_SIZE, chunk_length, chunk_sources, leaf_at, zero_leaf
 from leafsync.engine.core.messages import MAX_ITEMS, ChunkRange, Cut, FetchParts
 from leafsync.engine.core.steps import Fetch
-from leafsync.engine.disk.reuse import find_chunks
+from leafsync.engine.disk.buffers import forget
+from leafsync.engine.disk.reuse import KnownChunks
 from leafsync.engine.disk.staging import ChunkMismatch, StagedFile
 from leafsync.engine.sync.delta import Delta
 from leafsync.engine.sync.packing import Packed, PackingMalformed
@@ -24,20 +25,31 @@ from leafsync.errors import DiskFailed, DiskFull, LeafSyncError
 WRITES_AT_ONCE = 4
 """Chunks that are being verified and written while more arrive: one for each thread, a few MiB of memory."""
 
-COPY_BATCH = 32
-"""Chunks copied from the old version in one call of a worker thread, so that progress shows and threads share it."""
+COPY_BATCH = 8
+"""Chunks copied in one call of a worker thread, so that progress shows, threads share it, and of the old version hardly
+more is in memory than is being read."""
 
 
 class LargeFile:
     """One staged file, filled from here and from the wire."""
 
-    def __init__(self, fetch: Fetch, share: Share, local: Index, progress: Progress, *, pieces: bool = False) -> None:
-        """Nothing is opened before `prepare`; `local` is the index that the plan was made from. With `pieces` the
-        other side can be asked for less than chunks.
+    def __init__(
+        self,
+        fetch: Fetch,
+        share: Share,
+        local: Index,
+        known: KnownChunks,
+        progress: Progress,
+        *,
+        pieces: bool = False,
+    ) -> None:
+        """Nothing is opened before `prepare`; `local` is the index that the plan was made from, `known` has its chunks.
+        With `pieces` the other side can be asked for less than chunks.
         """
         self._fetch = fetch
         self._share = share
         self._local = local
+        self._known = known
         self._progress = progress
         self._pieces = pieces
         self._leaves = b""
@@ -96,7 +108,7 @@ class LargeFile:
         try:
             sources = chunk_sources(self._old_leaves, self._leaves)
             useful = {index: sources[index] for index in staged.bitmap.missing() if index in sources}
-            await self._copy_all(staged, descriptor, useful)
+            await self._copy_all(staged, descriptor, useful, outgoing=True)
         finally:
             await run(os.close, descriptor)
 
@@ -106,7 +118,7 @@ class LargeFile:
         missing = {leaf_at(self._leaves, index): index for index in staged.bitmap.missing()}
         if not missing:
             return
-        found = await run(find_chunks, self._share.store, self._local, missing)
+        found = await run(self._known.find, missing)
         by_path: dict[str, dict[int, int]] = {}
         for leaf, (path, number) in found.items():
             by_path.setdefault(path, {})[missing[leaf]] = number
@@ -120,16 +132,26 @@ class LargeFile:
             finally:
                 await run(os.close, descriptor)
 
-    async def _copy_all(self, staged: StagedFile, descriptor: int, sources: Mapping[int, int]) -> None:
+    async def _copy_all(
+        self, staged: StagedFile, descriptor: int, sources: Mapping[int, int], *, outgoing: bool = False
+    ) -> None:
+        """Take chunks of an open file; an `outgoing` one is read for the last time."""
         wanted = list(sources)
         async with task_group() as copies:
             for start in range(0, len(wanted), COPY_BATCH):
                 batch = {index: sources[index] for index in wanted[start : start + COPY_BATCH]}
-                copies.create_task(self._copy(staged, descriptor, batch))
+                copies.create_task(self._copy(staged, descriptor, batch, outgoing))
 
-    async def _copy(self, staged: StagedFile, descriptor: int, sources: Mapping[int, int]) -> None:
-        copied = await self._share.workers.run(staged.copy_chunks, descriptor, sources, self._leaves)
+    async def _copy(self, staged: StagedFile, descriptor: int, sources: Mapping[int, int], outgoing: bool) -> None:
+        copied = await self._share.workers.run(self._copy_here, staged, descriptor, sources, outgoing)
         self._count(sum(chunk_length(self._fetch.entry.size, index) for index in copied))
+
+    def _copy_here(self, staged: StagedFile, descriptor: int, sources: Mapping[int, int], outgoing: bool) -> set[int]:
+        """Take chunks of an open file (blocking)."""
+        copied = staged.copy_chunks(descriptor, sources, self._leaves)
+        if outgoing:
+            forget(descriptor, ((index * CHUNK_SIZE, CHUNK_SIZE) for index in sources.values()))
+        return copied
 
     def _hash_old_version(self) -> bytes:
         """Return the leaves of the version that is here (blocking)."""

@@ -42,7 +42,7 @@ from leafsync.engine.core.messages import (
 )
 from leafsync.engine.core.pieces import MIN_WANTED, PiecesMalformed, parts_by_chunk
 from leafsync.engine.core.steps import Fetch
-from leafsync.engine.disk.reuse import find_files
+from leafsync.engine.disk.reuse import KnownChunks, find_files
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.channel import REPLY_DEADLINE, Throttle, violated
 from leafsync.engine.sync.committer import Committer
@@ -103,6 +103,7 @@ class Receiver:
         self.connection = connection
         self.share = share
         self.local = local
+        self.known = KnownChunks(share.store, local)
         self.committer = committer
         self.progress = progress
         self.throttle = throttle
@@ -209,13 +210,13 @@ class _Worker:
             await self._stream.write(frame(request))
 
     def _first_request(self, fetch: Fetch) -> _Asked:
-        entry = fetch.entry
+        entry, receiver = fetch.entry, self._receiver
         chunks = chunk_count(entry.size)
-        pieces = PIECES in self._receiver.features
+        pieces = PIECES in receiver.features
         if chunks == 1 and not (pieces and _may_share(fetch)):
             return _Asked(fetch, FetchItem(_source(fetch), entry.size, entry.hash, [(0, 1)]), entry.size)
         item = FetchItem(_source(fetch), entry.size, entry.hash, [], leaves=True)
-        large = LargeFile(fetch, self._receiver.share, self._receiver.local, self._receiver.progress, pieces=pieces)
+        large = LargeFile(fetch, receiver.share, receiver.local, receiver.known, receiver.progress, pieces=pieces)
         return _Asked(fetch, item, chunks * HASH_SIZE, large)
 
     async def _receive(self, asked: _Asked) -> None:
