@@ -14,7 +14,7 @@ from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.errors import DiskFull
 
-GROUP_FILES = 256
+GROUP_FILES = 512
 """Files of a group: one flush for all of them, and few enough that a crash costs little."""
 
 GROUP_BYTES = 16 << 20
