@@ -11,6 +11,7 @@ from leafsync.bridge import Bridge, Snapshot
 from leafsync.errors import LeafSyncError
 from leafsync.progress import Progress
 from leafsync.settings import Settings
+from leafsync.widgets.kept import Kept
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -67,7 +68,7 @@ def toast(app: "App[Any]", sentence: str, *, severity: str = "information") -> N
     app.notify(sentence, severity=severity, timeout=TOAST_SECONDS, markup=False)  # type: ignore[arg-type]
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Screen[None], Kept):
     """One of the four screens."""
 
     @property

@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -16,7 +15,9 @@ from leafsync.actions import ACTIONS, bind
 from leafsync.bridge import NO_CHANGES, PassState, Snapshot
 from leafsync.screens.base import MainScreen, attempt, ours
 from leafsync.screens.transfer_details import TransferDetails
+from leafsync.widgets.kept import Kept
 from leafsync.widgets.key_line import KeyLine
+from leafsync.widgets.said_line import SaidLine
 from leafsync.widgets.top_bar import TopBar
 from leafsync.widgets.transfer_line import STATES
 from leafsync.widgets.transfer_list import TransferList, TransferTitles
@@ -38,6 +39,10 @@ HEIGHTS = [(0, "-low"), (24, "-medium"), (36, "-tall")]
 
 WORDS = 68
 """Cells from which on the counts have words beside their glyphs."""
+
+
+class Curve(Sparkline, Kept):
+    """The throughput over time."""
 
 
 class FilterInput(Input):
@@ -101,20 +106,24 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
         self._clock = clock or (lambda: ours(self.app).clock())
         self._measured = float("-inf")
         self._snapshot = Snapshot(0)
-        self._said: dict[str, Text] = {}
+        self._totals = SaidLine(id="totals")
+        self._attention = SaidLine(id="attention")
+        self._curve = Curve(id="throughput")
+        self._states = SaidLine(id="states")
+        self._titles = TransferTitles(self._list)
         self._able: tuple[bool | None, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Lay the screen out from top to bottom."""
         yield TopBar("transfers", self.bridge.device_name)
-        yield Static("", id="totals", markup=False)
-        yield Static("", id="attention", markup=False)
-        yield Sparkline(id="throughput")
-        yield Static("", id="states", markup=False)
+        yield self._totals
+        yield self._attention
+        yield self._curve
+        yield self._states
         with Horizontal(id="search"):
             yield Static("/", markup=False)
             yield FilterInput(placeholder="part of a path", compact=True, select_on_focus=False, id="filter")
-        yield TransferTitles(self._list)
+        yield self._titles
         yield self._list
         yield KeyLine()
 
@@ -161,7 +170,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
         self._measured = now
         self.model.measure(now)
         self._throughput.observe(self._snapshot, sums(self._snapshot, self.model.jobs), now)
-        self.query_one("#throughput", Sparkline).data = [0.0, *self._throughput.samples]  # its floor is none at all
+        self._curve.data = [0.0, *self._throughput.samples]  # its floor is none at all
 
     @work(exclusive=True, exit_on_error=False, group="rows")
     async def _work_on(self) -> None:
@@ -180,29 +189,26 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
 
     def _say(self) -> None:
         """Renew the lines around the list, and which keys do something."""
-        width = self.query_one("#states").content_size.width or max(1, self.size.width - 4)
+        width = self._states.content_size.width or max(1, self.size.width - 4)
         waits = attention(self._snapshot, self.bridge.summaries)
-        self._line("totals", Text(figures(sums(self._snapshot, self.model.jobs), self._throughput, width)))
-        self._line("attention", Text(f"! {waits}"))
-        self.query_one("#attention").set_class(bool(waits), "some")
-        self._line("states", self._states(width))
-        self.query_one(TransferTitles).show(self.model.sort)
+        self._totals.say((figures(sums(self._snapshot, self.model.jobs), self._throughput, width), False))
+        self._attention.say((f"! {waits}", False))
+        self._attention.set_class(bool(waits), "some")
+        self._states.say(*self._counts(width))
+        self._titles.show(self.model.sort)
         self._list.say(*self._nothing())
+        self._renew_keys()
+
+    def _renew_keys(self) -> None:
+        """Say which keys do something now."""
         able = tuple(self.check_action(name, ()) for name in ("details", "pause", "held", "put_away"))
         if able != self._able:
             self._able = able
             self.refresh_bindings()
 
-    def _line(self, name: str, text: Text) -> None:
-        text.no_wrap, text.overflow = True, "ellipsis"
-        if self._said.get(name) != text:
-            self._said[name] = text
-            self.query_one(f"#{name}", Static).update(text, layout=False)
-
-    def _states(self, width: int) -> Text:
-        """Return how many rows are in each state; the one that is shown alone is marked."""
+    def _counts(self, width: int) -> Iterator[tuple[str, bool]]:
+        """Yield how many rows are in each state; the one that is shown alone is marked."""
         counts = self.model.counts
-        text = Text()
         for state in FILTERS:
             here = state is self.model.state
             if state is None:
@@ -212,9 +218,9 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
                 word = f"{glyph} {name}" if here or width >= WORDS else glyph
                 count = counts[state] + (counts[RowState.PAUSED] if state is RowState.WAITING else 0)
             said = f"{word} {count:,}"
-            text.append(f" {said} " if here else said, "bold reverse" if here else "")
-            text.append("" if state is FILTERS[-1] else "   ")
-        return text
+            yield (f" {said} " if here else said), here
+            if state is not FILTERS[-1]:
+                yield "   ", False
 
     def _nothing(self) -> tuple[str, ...]:
         """Return what to say while no rows are shown."""
@@ -257,7 +263,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
 
     @on(TransferList.Moved)
     def _moved(self) -> None:
-        self._say()
+        self._renew_keys()
 
     @on(TransferList.Chosen)
     def action_details(self) -> None:

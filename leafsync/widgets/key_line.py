@@ -8,10 +8,10 @@ from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.screen import Screen
-from textual.widget import Widget
 
 from leafsync.actions import ACTIONS
 from leafsync.progress import cell_width
+from leafsync.widgets.kept import Kept
 
 LAST = 9
 """Rank of a key that is not one of ours."""
@@ -68,7 +68,7 @@ def _order(key: Key) -> tuple[bool, bool, int]:
     return key.rank > 0, not key.enabled, key.rank
 
 
-class KeyLine(Widget):
+class KeyLine(Kept):
     """Shows the keys of its screen. One widget that draws a line: keys change with every step of the focus."""
 
     ALLOW_SELECT = False

@@ -5,11 +5,11 @@ from typing import ClassVar
 from rich.style import Style
 from rich.text import Text
 from textual.reactive import reactive
-from textual.widget import Widget
 
 from leafsync.bridge import PassState, Snapshot
 from leafsync.progress import Meter, cell_width, format_rate
 from leafsync.text import printable
+from leafsync.widgets.kept import Kept
 
 SCREENS = (("serve", "Serve"), ("connect", "Connect"), ("trust", "Trust"), ("transfers", "Transfers"))
 """Name and title of each screen, in the order of their keys."""
@@ -25,7 +25,7 @@ SEPARATOR = " · "
 """Between the parts of the state."""
 
 
-class TopBar(Widget):
+class TopBar(Kept):
     """Shows the screens and the state."""
 
     DEFAULT_CSS: ClassVar[str] = """

@@ -12,9 +12,9 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.widget import Widget
 
 from leafsync.progress import truncate_middle
+from leafsync.widgets.kept import Kept
 from leafsync.widgets.line_list import CURSOR_KEYS
 from leafsync.widgets.transfer_line import KINDS, Part, line, titles
 from leafsync.widgets.transfer_model import TransferModel
@@ -23,11 +23,14 @@ from leafsync.widgets.transfer_rows import Row, Sort
 MAX_STRIPS = 512
 """Drawn lines that are kept: some screens full, so that scrolling to and fro draws nothing anew."""
 
+STEPS = {"up": -1, "down": 1}
+"""Keys that are held down, and how many rows each moves the cursor by."""
+
 Look = tuple[int, int, bool, bool, bool]
 """What a line shows: number and version of its row, whether its job is paused or has ended, and the cursor."""
 
 
-class TransferTitles(Widget):
+class TransferTitles(Kept):
     """The line above the list: what its columns are, and what it is sorted by."""
 
     DEFAULT_CSS: ClassVar[str] = """
@@ -106,7 +109,7 @@ class TransferList(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.model = model
         self._sentences: tuple[str, ...] = ()
-        self._strips: LRUCache[tuple[Look, int], Strip] = LRUCache(MAX_STRIPS)
+        self._strips: LRUCache[tuple[Look, int, int], Strip] = LRUCache(MAX_STRIPS)
         self._styles: dict[str, Style] = {}
         self._drawn: list[Look] = []
         """What the lines in view show."""
@@ -159,6 +162,14 @@ class TransferList(ScrollView, can_focus=True):
 
     # Cursor
 
+    def on_key(self, event: events.Key) -> None:
+        """Take a step at once: as a binding it would go to the screen and the app first, two turns of a busy loop."""
+        by = STEPS.get(event.key)
+        if by is not None:
+            event.stop()
+            event.prevent_default()
+            self.action_move(by)
+
     def action_move(self, by: int) -> None:
         """Move the cursor by rows."""
         self._go(self.model.cursor_index + by)
@@ -207,19 +218,32 @@ class TransferList(ScrollView, can_focus=True):
         self._strips.clear()
         self._styles.clear()
 
-    def render_line(self, y: int) -> Strip:
-        """Draw the line that is `y` lines below the top."""
-        width = self.line_width
-        index = y + self.scroll_offset.y
-        row = next(self.model.view.order.slice(index, index + 1), None)
-        if row is None:
-            return self._sentence(y, width)
-        here = index == self.model.cursor_index
-        key = (_look(row, here=here), width)
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw lines. Textual's own way to do it looks at all styles for each of them: that costs more than to draw it."""
+        background = self.background_colors[1]
+        strips = self._lines(crop)
+        for line_filter in self.get_line_filters():
+            strips = [strip.apply_filter(line_filter, background) for strip in strips]
+        if crop.column_span != (0, self.outer_size.width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
+
+    def _lines(self, crop: Region) -> list[Strip]:
+        """Draw lines as wide as the widget is, which the scrollbar is a part of."""
+        width, outer = self.line_width, self.outer_size.width
+        cursor, start = self.model.cursor_index, crop.y + self.scroll_offset.y
+        rows = self.model.view.order.slice(start, start + crop.height)
+        strips = [self._row(row, width, outer, here=at == cursor) for at, row in enumerate(rows, start)]
+        for y in range(crop.y + len(strips), crop.bottom):
+            strips.append(self._sentence(y, width).adjust_cell_length(outer, self._style("")))
+        return strips
+
+    def _row(self, row: Row, width: int, outer: int, *, here: bool) -> Strip:
+        key = (_look(row, here=here), width, outer)
         strip = self._strips.get(key)
         if strip is None:
             strip = self._strip(line(row, width, here=here), width, here=here)
-            self._strips[key] = strip
+            strip = self._strips[key] = strip.adjust_cell_length(outer, self._style(""))
         return strip
 
     def _strip(self, parts: list[Part], width: int, *, here: bool) -> Strip:
