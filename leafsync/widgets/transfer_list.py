@@ -219,7 +219,7 @@ class TransferList(ScrollView, can_focus=True):
         self._styles.clear()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw lines. Textual's own way to do it looks at all styles for each of them: that costs more than to draw it."""
+        """Draw lines. Textual's own way looks at all styles for each of them, which costs more than to draw it."""
         background = self.background_colors[1]
         strips = self._lines(crop)
         for line_filter in self.get_line_filters():
@@ -234,8 +234,8 @@ class TransferList(ScrollView, can_focus=True):
         cursor, start = self.model.cursor_index, crop.y + self.scroll_offset.y
         rows = self.model.view.order.slice(start, start + crop.height)
         strips = [self._row(row, width, outer, here=at == cursor) for at, row in enumerate(rows, start)]
-        for y in range(crop.y + len(strips), crop.bottom):
-            strips.append(self._sentence(y, width).adjust_cell_length(outer, self._style("")))
+        below = range(crop.y + len(strips), crop.bottom)
+        strips += [self._sentence(y, width).adjust_cell_length(outer, self._style("")) for y in below]
         return strips
 
     def _row(self, row: Row, width: int, outer: int, *, here: bool) -> Strip:
