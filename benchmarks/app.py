@@ -150,13 +150,13 @@ def transfers(place: Path, mib: int, files: int, runs: int) -> None:
         client.trust(server, "server")
         with server.serving(there) as serving:
             address = f"127.0.0.1:{serving['port']}"
-            for _run in range(runs):
-                headless.append(without_app(client, address, fresh(place, client)))
-                seconds, answered = with_app(client, address, fresh(place, client))
+            for run in range(runs):
+                headless.append(without_app(client, address, fresh(place / f"headless-{run}", client)))
+                seconds, answered = with_app(client, address, fresh(here := place / f"app-{run}", client))
                 app.append(seconds)
                 keys += answered
-            if different := differences(there, place / "here"):
-                raise RuntimeError(f"the copy differs in {different[:5]}")
+                if different := differences(there, here):
+                    raise RuntimeError(f"the copy differs in {different[:5]}")
     one, other = statistics.median(headless), statistics.median(app)
     print(f"{mib} MiB and {files} files: headless {one:.1f} s, in the app {other:.1f} s ({100 * one / other:.0f} %)")
     keys.sort()
@@ -166,10 +166,8 @@ def transfers(place: Path, mib: int, files: int, runs: int) -> None:
     )
 
 
-def fresh(place: Path, client: Device) -> Path:
-    """Return an empty folder of which nothing is known."""
-    here = place / "here"
-    shutil.rmtree(here, ignore_errors=True)
+def fresh(here: Path, client: Device) -> Path:
+    """Return a new folder of which nothing is known. None is removed before the end: see `rounds.interleaved`."""
     shutil.rmtree(client.home / "state", ignore_errors=True)
     here.mkdir()
     return here
