@@ -128,7 +128,7 @@ class Receiver:
         twins = await self.share.workers.run(find_files, self.local, {fetch.entry.hash for fetch in fetches})
         for fetch in fetches:
             if fetch.entry.hash == EMPTY_ROOT:
-                await self.committer.add_small(fetch, b"")
+                await self._take_empty(fetch)
             elif not await self._copied(fetch, twins.get(fetch.entry.hash)):
                 self.queue.append(fetch)
 
@@ -136,6 +136,12 @@ class Receiver:
         async with task_group() as workers:
             for _number in range(min(streams, len(self.queue))):
                 workers.create_task(_Worker(self).run())
+
+    async def _take_empty(self, fetch: Fetch) -> None:
+        if fetch.entry.size:
+            self.failed(fetch, "it was announced with bytes, and with the hash of a file that has none")
+        else:
+            await self.committer.add_small(fetch, b"")
 
     async def _copied(self, fetch: Fetch, twin: str | None) -> bool:
         """Take a file of one chunk from a file of this folder that has the same content, if it still has."""
