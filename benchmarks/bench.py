@@ -56,6 +56,9 @@ def main() -> int:
     ):
         print(f"link: {link.description}", file=sys.stderr)
         peers, skipped = present(_peers(link, options.tools), lambda line: print(line, file=sys.stderr))
+        running = ""
+        if chosen("running", options.work) and chosen(LeafSync.name, options.tools):
+            running = _latencies(link, Path(place) / "running", options.scale)  # before any files are removed
         results = Results()
         for work in works(options.scale):
             if chosen(work.name, options.work):
@@ -74,8 +77,8 @@ def main() -> int:
             f"Link: {link.description}. {RULES} {UNSEEN if options.unseen else SEEN}",
             work_table(results, skipped),
         ]
-        if chosen("running", options.work) and chosen(LeafSync.name, options.tools):
-            parts.append(_latencies(link, Path(place) / "running", options.scale))
+        if running:
+            parts.append(running)
         publish(options, HEADING, "\n\n".join(parts))
     return 0
 

@@ -55,7 +55,7 @@ def latencies(link: Link, place: Path, scale: float) -> list[Latency]:
         peer.prepare(pair)
         found = _running(peer, pair, files)
         write_random(pair.source / "large.bin", max(1, round(BIG_MIB * scale)) * MIB, seed=3)
-        _seconds, keys = with_app(peer.client, peer.address, fresh(place, peer.client))
+        _seconds, keys = with_app(peer.client, peer.address, fresh(place / "in-app", peer.client))
     finally:
         peer.stop()
     if keys:  # of a small transfer there may be none

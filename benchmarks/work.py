@@ -47,6 +47,8 @@ class Work:
     fill: Callable[[Path], None]
     steps: tuple[Step, ...]
     compressible: bool = False
+    numerous: bool = False
+    """Whether the folder has so many files that removing it slows down whoever makes files after that."""
 
 
 def works(scale: float) -> list[Work]:
@@ -71,6 +73,7 @@ def works(scale: float) -> list[Work]:
                 Step(f"nothing changed, {files:,} files"),
                 Step(f"{files // 2:,} files moved to another directory", move),
             ),
+            numerous=True,
         ),
         Work(
             "logs",

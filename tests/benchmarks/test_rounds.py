@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,20 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     here, absent = FakePeer("A", []), FakePeer("B", [], lazy=True)
     assert present([here, absent], said.append) == ([here], {"B": "not installed"})
     assert said == ["B: skipped, not installed"]
+
+
+@pytest.mark.parametrize("numerous", [False, True])
+def test_only_numerous_files_stay_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numerous: bool
+) -> None:
+    there: list[int] = []
+
+    class Looking(FakePeer):
+        def prepare(self, pair: Pair) -> None:
+            super().prepare(pair)
+            there.append(len(list(tmp_path.glob("run-*"))))
+
+    monkeypatch.setattr("tests.benchmarks.test_rounds.WORK", replace(WORK, numerous=numerous))
+    run(tmp_path, Looking("a", []))
+    assert there == ([1, 2] if numerous else [1, 1])
+    assert list(tmp_path.iterdir()) == []
