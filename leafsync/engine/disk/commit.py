@@ -64,8 +64,11 @@ class Committed(msgspec.Struct):
     """EntryChanged, EntryRefused, DiskFull or DiskFailed: then the old file is as it was."""
     stat: os.stat_result | None = None
     """Of the file in its place."""
-    mark: int | None = None
-    """Its state mark."""
+
+    @property
+    def mark(self) -> int | None:
+        """The state mark of the file in its place."""
+        return None if self.stat is None else state_mark(self.stat)
 
 
 def commit_group(folder: Folder, store: Store, items: Sequence[Commit], trash: Trash) -> list[Committed]:
@@ -177,17 +180,17 @@ class _Group:
         for item, result in self.placed:
             with contextlib.suppress(OSError):
                 result.stat = self.folder.stat(item.path)
-            if result.stat is not None:
-                result.mark = state_mark(result.stat)
 
     def record(self) -> None:
         """Remember the hashes and forget the staged files. That failing costs a new hash, not the files."""
         if not self.placed:
             return
         rows = [
-            HashRow(result.mark, item.entry.hash, _leaves(item), is_racy_write(result.stat, item.entry.mtime_ns))
+            HashRow(
+                state_mark(result.stat), item.entry.hash, _leaves(item), is_racy_write(result.stat, item.entry.mtime_ns)
+            )
             for item, result in self.placed
-            if result.mark is not None and result.stat is not None and result.error is None
+            if result.stat is not None and result.error is None
         ]
         names = [item.staged.name for item, _result in self.placed if isinstance(item.staged, StagedFile)]
         try:

@@ -69,10 +69,10 @@ MARKER = "folder-id"
 
 def state_mark(stat: os.stat_result) -> int:
     """Return 64 bits that change when the file does: where it is, its size and its times (DESIGN section 5)."""
+    numbers = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
     try:
-        state = _STATE.pack(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        state = _STATE.pack(*numbers)
     except struct.error:  # some filesystems store times of more than 64 bits of nanoseconds
-        numbers = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
         state = b"".join((number & _U64).to_bytes(8, "little") for number in numbers)
     return xxh3_64_intdigest(state)
 

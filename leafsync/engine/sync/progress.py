@@ -44,15 +44,14 @@ class Progress:
     def add(self, path: str, size: int, *, fetched: bool) -> None:
         """Count `size` verified bytes of `path`, which has been started, from the wire or from here."""
         self._log.add(self._key(Direction.IN, path), size)
-        self.bytes_done += size
-        if fetched:
-            self.fetched += size
-        else:
-            self.reused += size
+        self._count(size, fetched=fetched)
 
     def whole(self, path: str, size: int, *, fetched: bool) -> None:
         """Count all `size` bytes of a small file at `path`, from the wire or from here, in one go."""
         self._log.start(self._key(Direction.IN, path), size, size)
+        self._count(size, fetched=fetched)
+
+    def _count(self, size: int, *, fetched: bool) -> None:
         self.bytes_done += size
         if fetched:
             self.fetched += size

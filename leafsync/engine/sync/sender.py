@@ -375,12 +375,7 @@ def _small_answers(offer: Offer, items: Sequence[FetchItem], packs: bool) -> tup
     with offer.share.folder.handles():
         for item in items:
             try:
-                source = offer.open(item)
-                try:
-                    answers += [_chunk(index, source.read(index)) for index, _count in item.ranges]
-                finally:
-                    source.close()
-                answers.append(frame(End()))
+                answers.append(_small_answer(offer, item))
                 refusals.append("")
             except Unavailable as unavailable:
                 answers.append(frame(Abort(unavailable.reason)))
@@ -388,6 +383,16 @@ def _small_answers(offer: Offer, items: Sequence[FetchItem], packs: bool) -> tup
     answer = b"".join(answers)
     packed = pack(answer) if packs else None
     return answer if packed is None else frame(Bundle(len(answer), len(packed))) + packed, refusals
+
+
+def _small_answer(offer: Offer, item: FetchItem) -> bytes:
+    """Return the whole answer to one of them (blocking). Raises Unavailable."""
+    source = offer.open(item)
+    try:
+        chunks = [_chunk(index, source.read(index)) for index, _count in item.ranges]
+    finally:
+        source.close()
+    return b"".join([*chunks, frame(End())])
 
 
 def _next_pieces(cutting: Iterator[list[tuple[int, int]]]) -> list[tuple[int, int]]:
