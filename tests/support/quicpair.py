@@ -15,7 +15,9 @@ from typing import Any
 from aioquic import tls
 from aioquic.quic import events
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.recovery import QuicPacketRecovery
 
+from leafsync.engine.net.fastsend import BulkRecovery
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.limits import DEFAULT_LIMITS, Limits
 from leafsync.engine.net.quic import PinnedQuic, configuration_for
@@ -228,6 +230,7 @@ def twin(quic: PinnedQuic, *, fast: bool) -> PinnedQuic:
             shared += [context.aead, context.hp]
     copied = copy.deepcopy(quic, {id(each): each for each in shared})
     copied.fast = fast
+    copied._loss.__class__ = BulkRecovery if fast else QuicPacketRecovery
     return copied
 
 

@@ -102,8 +102,12 @@ class BbrControl(QuicCongestionControl):
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """Count it; `on_ack_frame` follows when all of the frame were counted."""
-        self.delivery.on_acked(cast("StampedPacket", packet).stamp, packet.sent_bytes)
-        self.bytes_in_flight -= packet.sent_bytes
+        self.on_burst_acked(cast("StampedPacket", packet).stamp, packet.sent_bytes)
+
+    def on_burst_acked(self, stamp: Stamp, size: int) -> None:
+        """Count packets of one ACK frame, of `size` bytes together; `stamp` is the newest one's."""
+        self.delivery.on_acked(stamp, size)
+        self.bytes_in_flight -= size
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
         """Keep the round trip for `on_ack_frame`."""

@@ -17,7 +17,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
 from leafsync.engine.net.fastreceive import FastReceive
-from leafsync.engine.net.fastsend import FastSend
+from leafsync.engine.net.fastsend import BulkRecovery, FastSend
 from leafsync.engine.net.limits import SERVER_NAME
 
 logger = logging.getLogger("leafsync.net")
@@ -34,7 +34,6 @@ FAST_OF_QUIC: Final = (
     "_cryptos",
     "_events",
     "_get_or_create_stream_for_send",
-    "_handle_ack_frame",
     "_handshake_confirmed",
     "_host_cids",
     "_idle_timeout",
@@ -49,6 +48,7 @@ FAST_OF_QUIC: Final = (
     "_loss._pacer.packet_time",
     "_loss._pacer.update_bucket",
     "_loss._time_of_last_sent_ack_eliciting_packet",
+    "_loss.on_ack_received",
     "_max_datagram_size",
     "_network_paths",
     "_pacing_at",
@@ -162,3 +162,9 @@ class FastQuic(FastReceive, FastSend):
     """aioquic's connection with the fast path both ways, where the installed aioquic allows it."""
 
     fast = False
+
+    def use_fast_path(self) -> None:
+        """Take the fast path from now on, if there is one."""
+        self.fast = fast_path_works()
+        if self.fast:
+            self._loss.__class__ = BulkRecovery

@@ -14,9 +14,11 @@ the ACK ranges, one event. State is written back before upstream code runs, so i
 """
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import TYPE_CHECKING, Final, cast
 
 from aioquic import tls
+from aioquic.buffer import encode_uint_var
 from aioquic.quic import events
 from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicConnectionState, QuicReceiveContext
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
@@ -48,6 +50,19 @@ TWO_BYTES: Final = 1
 """The length field of a packet number of two bytes: what both ends always send."""
 
 SPIN_BIT: Final = 0x20
+MASK: Final = Struct(">BH13x")
+"""Of a header protection mask, what covers the first byte and a packet number of two bytes."""
+
+STREAM_WITH_OFFSET: Final = b"\x0c"
+"""How the STREAM frames of bulk begin: with an offset, without length and FIN."""
+
+SHORT_OFFSET: Final = 1 << 30
+"""Offsets below this take 4 bytes, others 8."""
+
+FOUR_BYTES: Final = 0x8000_0000
+EIGHT_BYTES: Final = 0xC000_0000_0000_0000
+"""What marks the width of a variable-length integer."""
+
 STREAM_KIND: Final = 0xF8
 STREAM: Final = 0x08
 FIN: Final = 0x01
@@ -61,6 +76,30 @@ VARIABLE: Final = ((1, 0x3F), (2, 0x3FFF), (4, 0x3FFF_FFFF), (8, 0x3FFF_FFFF_FFF
 LEAST_FRAME: Final = 20
 """A payload shorter than this is upstream's: longer than any STREAM header, so parsing cannot run off the end
 before the data is measured."""
+
+
+def _only_stream_frame(plain: bytes) -> tuple[int, int, int] | None:
+    """Return stream, offset and where the data begins of a payload that is one STREAM frame with data and no FIN.
+
+    It is longer than LEAST_FRAME, so that its fields can be read before what is left is measured.
+    """
+    kind = plain[0]
+    if kind & STREAM_KIND != STREAM or kind & FIN:
+        return None
+    stream_id, at = _variable(plain, 1)
+    offset = 0
+    if kind & OFFSET:
+        offset, at = _variable(plain, at)
+    if kind & LENGTH:
+        length, at = _variable(plain, at)
+        return (stream_id, offset, at) if 0 < length == len(plain) - at else None
+    return stream_id, offset, at
+
+
+def _variable(data: bytes, at: int) -> tuple[int, int]:
+    """Return the variable-length integer at `at`, and where it ends (RFC 9000 section 16)."""
+    width, mask = VARIABLE[data[at] >> 6]
+    return int.from_bytes(data[at : at + width], "big") & mask, at + width
 
 
 class FastReceive(QuicConnection):
@@ -114,9 +153,10 @@ class FastReceive(QuicConnection):
     def _receive_run(self, datagrams: Sequence[bytes], done: int, masks: bytes, now: float) -> int:
         """Take in datagrams from number `done` on; return the number of the first that upstream has to take.
 
-        A long function, because it is the one place where a call costs as much as what it would do: about 5 us a
-        packet, of which 1 us is AES. Two things are open between packets and written back by `_record` and `_deliver`:
-        numbers `first` to `stop` (always above the largest recorded), and the bytes of one stream in `parts`.
+        A long function, because it is the one place where a call costs as much as what it would do: about 4 us a
+        packet, of which 1.3 us is AES. Two things are open between packets and written back by `_record` and
+        `_deliver`: numbers `first` to `stop` (always above the largest recorded), and the bytes of one stream in
+        `parts`. `ahead` is how a packet begins that goes on with that stream: nearly all do, and need no parsing.
         """
         space = self._spaces[tls.Epoch.ONE_RTT]
         recv = self._cryptos[tls.Epoch.ONE_RTT].recv
@@ -129,95 +169,82 @@ class FastReceive(QuicConnection):
         shortest = number_at + NUMBER_SPACE + SAMPLE
         expected = space.expected_packet_number
         first = stop = space.largest_received_packet + 1
-        first_byte = 0
+        first_byte, open_byte, open_header = 0, -1, b""
         stream_id, receiver, parts, offset, limit = -1, None, cast("list[bytes]", []), 0, 0
-        for at_datagram in range(done, len(datagrams)):
-            done = at_datagram
-            data = datagrams[done]
-            first_byte_now = data[0] if len(data) >= shortest else 0
-            mask = done * SAMPLE
-            if first_byte_now & FORM_BITS != SHORT_HEADER or data[1:number_at] != cid:
+        ahead = ahead_id = b""
+        left = zip(datagrams[done:], MASK.iter_unpack(masks[done * SAMPLE :]), strict=True)
+        for data, (mask, number_mask) in left:
+            open_now = data[0] if len(data) >= shortest else 0
+            if open_now & FORM_BITS != SHORT_HEADER or not data.startswith(cid, 1):
                 break
-            first_byte_now ^= masks[mask] & PROTECTED_BITS
-            if first_byte_now & PROTECTED_BITS != wanted:
+            open_now ^= mask & PROTECTED_BITS
+            if open_now & PROTECTED_BITS != wanted:
                 break
+            if open_now != open_byte:
+                open_byte, open_header = open_now, bytes((open_now,)) + cid
 
             # The whole number is the one nearest to what is expected (RFC 9000 appendix A.3).
-            low = (data[number_at] ^ masks[mask + 1]) << 8 | data[number_at + 1] ^ masks[mask + 2]
+            low = (data[number_at] << 8 | data[number_at + 1]) ^ number_mask
             number = expected & ~0xFFFF | low
             if number <= expected - 0x8000:
                 number += 0x10000
             elif number > expected + 0x8000 and number >= 0x10000:
                 number -= 0x10000
+            done += 1
             try:
                 # Decrypted before it is looked up, so that timing tells nothing (RFC 9001 section 9.5).
-                plain = decrypt(
-                    (iv ^ number).to_bytes(12, "big"),
-                    data[body_at:],
-                    b"%c%b%c%c" % (first_byte_now, cid, low >> 8, low & 0xFF),
-                )
+                plain = decrypt((iv ^ number).to_bytes(12, "big"), data[body_at:], open_header + low.to_bytes(2, "big"))
             except InvalidTag:
                 continue
 
-            kind, size = plain[0], len(plain)
-            if kind & STREAM_KIND == STREAM and not kind & FIN and number >= stop and size > LEAST_FRAME:
-                width, value_mask = VARIABLE[plain[1] >> 6]
-                at = 1 + width
-                frame_stream = int.from_bytes(plain[1:at], "big") & value_mask
-                frame_offset = 0
-                if kind & OFFSET:
-                    width, value_mask = VARIABLE[plain[at] >> 6]
-                    frame_offset = int.from_bytes(plain[at : at + width], "big") & value_mask
-                    at += width
-                if kind & LENGTH:
-                    # At most 19 bytes up to here, all there; the length itself is checked against what is left.
-                    width, value_mask = VARIABLE[plain[at] >> 6]
-                    length = int.from_bytes(plain[at : at + width], "big") & value_mask
-                    at += width
-                    whole = 0 < length == size - at
-                else:
-                    whole = at < size
-                if whole:
+            if number >= stop and len(plain) > LEAST_FRAME:
+                at = end = 0
+                if ahead and plain.startswith(ahead):
+                    at = len(ahead)
+                    end = offset + len(plain) - at
+                elif frame := _only_stream_frame(plain):
+                    frame_stream, frame_offset, at = frame
                     if frame_stream != stream_id:
                         if parts:
                             self._deliver(stream_id, receiver, parts, offset)
                             parts = []
-                        stream_id = frame_stream
+                        stream_id, ahead = frame_stream, b""
                         receiver, limit = self._open_receiver(stream_id)
                         offset = limit if receiver is None else receiver._buffer_start
-                    end = frame_offset + size - at
-                    if frame_offset == offset and end <= limit:
-                        parts.append(plain[at:])
-                        offset = end
-                        if number != stop:
-                            if stop != first:
-                                self._record(space, first, stop, first_byte, now)
-                            first = number
-                        stop = number + 1
-                        first_byte = first_byte_now
-                        if number > expected:
-                            expected = stop
-                        continue
+                        ahead_id = STREAM_WITH_OFFSET + encode_uint_var(stream_id) if limit < SHORT_OFFSET else b""
+                    end = frame_offset + len(plain) - at if frame_offset == offset else 0
+                if offset < end <= limit:
+                    parts.append(plain[at:])
+                    offset = end
+                    if ahead_id:
+                        ahead = ahead_id + (end | FOUR_BYTES).to_bytes(4, "big")
+                    if number != stop:
+                        if stop != first:
+                            self._record(space, first, stop, first_byte, now)
+                        first = number
+                    stop = number + 1
+                    first_byte = open_now
+                    if number > expected:
+                        expected = stop
+                    continue
 
             # Not ordinary: write back, let upstream handle the frames, and begin anew from the state that leaves.
             if parts:
                 self._deliver(stream_id, receiver, parts, offset)
                 parts = []
             stream_id = -1
+            ahead = b""
             space.expected_packet_number = expected
             if stop != first:
                 self._record(space, first, stop, first_byte, now)
             if number in space.received_packets:
                 first = stop
                 continue
-            ready = self._take_payload(space, number, first_byte_now, plain, now)
+            ready = self._take_payload(space, number, open_now, plain, now)
             expected = space.expected_packet_number
             first = stop = space.largest_received_packet + 1
             if not ready:
-                done += 1
                 break
-        else:
-            done = len(datagrams)
         if parts:
             self._deliver(stream_id, receiver, parts, offset)
         space.expected_packet_number = expected

@@ -10,54 +10,128 @@ packets as any others.
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Iterable
+from struct import Struct
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
+import msgspec
 from aioquic import tls
 from aioquic.buffer import encode_uint_var
-from aioquic.quic.connection import QuicConnection, QuicConnectionState, QuicReceiveContext
+from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicDeliveryState
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamSender
 
 from leafsync.engine.net.addresses import SocketAddress
-from leafsync.engine.net.congestion import BbrControl, StampedPacket
 from leafsync.engine.net.delivery import Stamp
-from leafsync.engine.net.fastreceive import PROTECTED_BITS, SAMPLE, SHORT_HEADER, SPIN_BIT, TWO_BYTES
+from leafsync.engine.net.fastreceive import (
+    EIGHT_BYTES,
+    FOUR_BYTES,
+    MASK,
+    PROTECTED_BITS,
+    SAMPLE,
+    SHORT_HEADER,
+    SHORT_OFFSET,
+    SPIN_BIT,
+    STREAM_WITH_OFFSET,
+    TWO_BYTES,
+)
 from leafsync.engine.net.segmented import SegmentedBuffer
 from leafsync.engine.net.turns import TURNS
 
 if TYPE_CHECKING:
     from aioquic._crypto import AEAD, HeaderProtection
 
+    from leafsync.engine.net.congestion import BbrControl
+
 TAG: Final = 16
 """Bytes that authenticate a packet, with every cipher of QUIC."""
-
-STREAM_WITH_OFFSET: Final = b"\x0c"
-"""A STREAM frame with an offset, without length and FIN."""
-
-SHORT_OFFSET: Final = 1 << 30
-"""Offsets below this take 4 bytes, others 8."""
 
 TURN: Final = 16
 """Packets of one stream before the next one's: streams share evenly, and the receiver still has runs to join."""
 
 
-class BulkPacket(StampedPacket):
-    """What loss recovery keeps of a packet built here; all that never differs belongs to the class."""
+class BulkPacket(msgspec.Struct, gc=False):
+    """What loss recovery keeps of a packet built here: aioquic's QuicSentPacket, without what never differs."""
 
-    epoch = tls.Epoch.ONE_RTT
-    in_flight = True
-    is_ack_eliciting = True
-    is_crypto_packet = False
-    packet_type = QuicPacketType.ONE_RTT
-    quic_logger_frames: list[dict[str, Any]] = []  # noqa: RUF012  upstream's type; nobody logs when this is used
+    packet_number: int
+    stamp: Stamp
+    sent_bytes: int
+    sender: QuicStreamSender
+    start: int
+    stop: int
+    """The bytes of the stream that it carries."""
+    handlers: list[tuple[Any, Any]] | None = None
+    """What upstream calls when it knows what became of the packet, once anybody has asked."""
 
-    def __init__(self, number: int, stamp: Stamp, sent_bytes: int, handlers: list[tuple[Any, Any]]) -> None:
-        self.packet_number = number
-        self.stamp = stamp
-        self.sent_time = stamp.sent_at
-        self.sent_bytes = sent_bytes
-        self.delivery_handlers = handlers
+    epoch: ClassVar = tls.Epoch.ONE_RTT
+    in_flight: ClassVar = True
+    is_ack_eliciting: ClassVar = True
+    is_crypto_packet: ClassVar = False
+    packet_type: ClassVar = QuicPacketType.ONE_RTT
+    quic_logger_frames: ClassVar[list[dict[str, Any]]] = []
+
+    @property
+    def sent_time(self) -> float:
+        """When it was sent, in seconds."""
+        return self.stamp.sent_at
+
+    @property
+    def delivery_handlers(self) -> list[tuple[Any, Any]]:
+        """What upstream calls; others may add to it."""
+        if self.handlers is None:
+            self.handlers = [(self.sender.on_data_delivery, (self.start, self.stop, False))]
+        return self.handlers
+
+
+class BulkRecovery(QuicPacketRecovery):
+    """aioquic's loss recovery that takes the bulk packets of an ACK frame together."""
+
+    def on_ack_received(self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace) -> None:
+        """Take what was acknowledged.
+
+        The last bulk packet is left to upstream, with all others: the round trip, losses and timers follow from it.
+        """
+        bulk = acknowledged_bulk(space, ack_rangeset)
+        if len(bulk) > 1:
+            bulk.pop()
+            self._settle(bulk, space)
+        super().on_ack_received(ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space)
+
+    def _settle(self, bulk: list[BulkPacket], space: QuicPacketSpace) -> None:
+        sent = space.sent_packets
+        sender, start, stop = bulk[0].sender, bulk[0].start, bulk[0].start
+        size = 0
+        for packet in bulk:
+            del sent[packet.packet_number]
+            size += packet.sent_bytes
+            if packet.sender is not sender or packet.start != stop:
+                sender.on_data_delivery(QuicDeliveryState.ACKED, start, stop, False)
+                sender, start = packet.sender, packet.start
+            stop = packet.stop
+        sender.on_data_delivery(QuicDeliveryState.ACKED, start, stop, False)
+        space.ack_eliciting_in_flight -= len(bulk)
+        cast("BbrControl", self._cc).on_burst_acked(bulk[-1].stamp, size)
+
+
+def acknowledged_bulk(space: QuicPacketSpace, ranges: Iterable[range]) -> list[BulkPacket]:
+    """Return the bulk packets in `ranges`, which ascend, that only their stream wants to hear of.
+
+    One pass over what is in flight up to the last of them, whatever ranges a peer makes up.
+    """
+    found: list[BulkPacket] = []
+    waiting = iter(ranges)
+    start, stop = 0, 0
+    for number, packet in cast("dict[int, object]", space.sent_packets).items():
+        while number >= stop:
+            if (following := next(waiting, None)) is None:
+                return found
+            start, stop = following.start, following.stop
+        if number >= start and type(packet) is BulkPacket and packet.handlers is None:
+            found.append(packet)
+    return found
 
 
 class FastSend(QuicConnection):
@@ -68,11 +142,6 @@ class FastSend(QuicConnection):
 
     sent_fast: int = 0
     """Packets that were built here."""
-
-    _acked_sender: QuicStreamSender | None = None
-    _acked_start = 0
-    _acked_stop = 0
-    """Bytes of one stream that an ACK frame acknowledged so far, as one run."""
 
     _bulk_waits = False
     """Whether other streams used up what could be sent before bulk had its turn: next time bulk goes first, so that
@@ -145,12 +214,15 @@ class FastSend(QuicConnection):
     def _send_bulk(self, bulk: list[QuicStream], budget: int, now: float) -> list[tuple[bytes, SocketAddress]]:
         """Return at most `budget` packets of the streams in turns, and put those served at the end of the queue."""
         waiting = deque(bulk)
-        headers: list[bytes] = []
+        send = self._cryptos[tls.Epoch.ONE_RTT].send
+        spin = SPIN_BIT if self._spin_bit else 0
+        prefix = bytes([SHORT_HEADER | spin | send.key_phase << 2 | TWO_BYTES]) + self._peer_cid.cid
+        first = self._packet_number
         bodies: list[bytes] = []
         while waiting and len(bodies) < budget:
             stream = waiting.popleft()
             before = len(bodies)
-            self._build(stream, min(TURN, budget - before), headers, bodies, now)
+            self._build(stream, min(TURN, budget - before), prefix, bodies, now)
             if len(bodies) > before:
                 self._streams_queue.remove(stream)
                 self._streams_queue.append(stream)
@@ -159,23 +231,20 @@ class FastSend(QuicConnection):
         if not bodies:
             return []
         self._register(len(bodies), now)
-        return self._protect(headers, bodies)
+        return self._protect(prefix, first, bodies)
 
-    def _build(self, stream: QuicStream, most: int, headers: list[bytes], bodies: list[bytes], now: float) -> None:
-        """Append at most `most` packets of one stream: plain headers and encrypted bodies."""
+    def _build(self, stream: QuicStream, most: int, prefix: bytes, bodies: list[bytes], now: float) -> None:
+        """Append the encrypted bodies of at most `most` packets of one stream; their headers begin with `prefix`."""
         sender = stream.sender
         pending = sender._pending[0]
         start = pending.start
         # What was sent before counts against no window.
         allowed = sender.highest_offset + self._remote_max_data - self._remote_max_data_used
         limit = min(pending.stop, allowed, stream.max_stream_data_remote)
-        width, mark = (4, 0x8000_0000) if limit < SHORT_OFFSET else (8, 0xC000_0000_0000_0000)
+        width, mark = (4, FOUR_BYTES) if limit < SHORT_OFFSET else (8, EIGHT_BYTES)
         frame = STREAM_WITH_OFFSET + encode_uint_var(stream.stream_id or 0)
-        send = self._cryptos[tls.Epoch.ONE_RTT].send
-        cid = self._peer_cid.cid
-        first_byte = SHORT_HEADER | (SPIN_BIT if self._spin_bit else 0) | send.key_phase << 2 | TWO_BYTES
-        prefix = bytes([first_byte]) + cid
-        room = self._max_datagram_size - len(prefix) - 2 - len(frame) - width - TAG
+        overhead = len(prefix) + 2 + len(frame) + width + TAG
+        room = self._max_datagram_size - overhead
 
         packets, rest = divmod(max(0, limit - start), room)
         if limit == pending.stop and len(sender._pending) > 1:
@@ -184,26 +253,23 @@ class FastSend(QuicConnection):
         if packets <= 0:
             return
         stop = min(start + packets * room, limit)
-        aead = cast("AEAD", send.aead)
+        aead = cast("AEAD", self._cryptos[tls.Epoch.ONE_RTT].send.aead)
         encrypt, iv = aead._aead.encrypt, aead._iv
-        sent_packets = self._spaces[tls.Epoch.ONE_RTT].sent_packets
+        sent_packets = cast("dict[int, BulkPacket]", self._spaces[tls.Epoch.ONE_RTT].sent_packets)
         control = cast("BbrControl", self._loss._cc)
-        stamp, in_all = control.stamp(now), 0
-        delivered, number = self._on_bulk_delivery, self._packet_number
-        overhead = len(prefix) + 2
+        stamp = control.stamp(now)
+        number = self._packet_number
         view = memoryview(sender._buffer[start - sender._buffer_start : stop - sender._buffer_start])
-        for at in range(start, stop, room):
-            end = min(at + room, stop)
-            header = prefix + (number & 0xFFFF).to_bytes(2, "big")
+        at = start
+        while at < stop:
+            end = at + room if at + room < stop else stop
             plain = b"".join((frame, (at | mark).to_bytes(width, "big"), view[at - start : end - start]))
-            body = encrypt((iv ^ number).to_bytes(12, "big"), plain, header)
-            headers.append(header)
-            bodies.append(body)
-            size = overhead + len(body)
-            in_all += size
-            sent_packets[number] = BulkPacket(number, stamp, size, [(delivered, (sender, at, end))])
+            header = prefix + (number & 0xFFFF).to_bytes(2, "big")
+            bodies.append(encrypt((iv ^ number).to_bytes(12, "big"), plain, header))
+            sent_packets[number] = BulkPacket(number, stamp, end - at + overhead, sender, at, end)
             number += 1
-        control.on_burst_sent(stamp, in_all)
+            at = end
+        control.on_burst_sent(stamp, stop - start + packets * overhead)
         self._packet_number = number
         sender._pending.subtract(start, stop)
         if stop > sender.highest_offset:
@@ -223,50 +289,18 @@ class FastSend(QuicConnection):
             self._close_at = now + self._idle_timeout()
             self._ack_eliciting_sent_since_receipt = True
 
-    def _protect(self, headers: list[bytes], bodies: list[bytes]) -> list[tuple[bytes, SocketAddress]]:
-        """Return datagrams with their headers protected (RFC 9001 section 5.4)."""
+    def _protect(self, prefix: bytes, number: int, bodies: list[bytes]) -> list[tuple[bytes, SocketAddress]]:
+        """Return datagrams with their headers protected (RFC 9001 section 5.4); packets count up from `number`."""
         hp = cast("HeaderProtection", self._cryptos[tls.Epoch.ONE_RTT].send.hp)
         path = self._network_paths[0]
         # The sample begins 4 bytes behind the start of the packet number, which has 2.
         masks = hp._encryptor.update(b"".join([body[2 : 2 + SAMPLE] for body in bodies]))
-        cid = self._peer_cid.cid
-        high = 1 + len(cid)
+        first_byte, cid = prefix[0], prefix[1:]
+        pack, address = Struct(f">B{len(cid)}sH").pack, path.addr
         datagrams: list[tuple[bytes, SocketAddress]] = []
-        at = total = 0
-        for header, body in zip(headers, bodies, strict=True):
-            datagram = b"%c%b%c%c%b" % (
-                header[0] ^ masks[at] & PROTECTED_BITS,
-                cid,
-                header[high] ^ masks[at + 1],
-                header[high + 1] ^ masks[at + 2],
-                body,
-            )
-            at += SAMPLE
-            total += len(datagram)
-            datagrams.append((datagram, path.addr))
-        path.bytes_sent += total
+        for body, (mask, number_mask) in zip(bodies, MASK.iter_unpack(masks), strict=True):
+            header = pack(first_byte ^ mask & PROTECTED_BITS, cid, number & 0xFFFF ^ number_mask)
+            datagrams.append((header + body, address))
+            number += 1
+        path.bytes_sent += len(bodies) * (len(prefix) + 2) + sum(map(len, bodies))
         return datagrams
-
-    # Acknowledgements
-
-    def _on_bulk_delivery(self, delivery: QuicDeliveryState, sender: QuicStreamSender, start: int, stop: int) -> None:
-        """Note what became of a packet's bytes; those acknowledged are joined to runs until the ACK frame is done."""
-        if delivery is not QuicDeliveryState.ACKED:
-            sender.on_data_delivery(delivery, start, stop, False)
-        elif sender is self._acked_sender and start == self._acked_stop:
-            self._acked_stop = stop
-        else:
-            self._settle_acked()
-            self._acked_sender, self._acked_start, self._acked_stop = sender, start, stop
-
-    def _settle_acked(self) -> None:
-        sender = self._acked_sender
-        if sender is not None:
-            self._acked_sender = None
-            sender.on_data_delivery(QuicDeliveryState.ACKED, self._acked_start, self._acked_stop, False)
-
-    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Any) -> None:  # noqa: ANN401
-        try:
-            super()._handle_ack_frame(context, frame_type, buf)
-        finally:
-            self._settle_acked()

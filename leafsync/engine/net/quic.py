@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from leafsync.engine.net.addresses import SocketAddress
 from leafsync.engine.net.congestion import ALGORITHM, REQUIRED_OF_RECOVERY, BbrQuic
-from leafsync.engine.net.fastpath import FastQuic, fast_path_works, specimen
+from leafsync.engine.net.fastpath import FastQuic, specimen
 from leafsync.engine.net.identity import Fingerprint, Identity, fingerprint_of
 from leafsync.engine.net.limits import ALPN, MAX_DATAGRAM_SIZE, SERVER_NAME, Limits
 from leafsync.engine.net.sizing import REQUIRED_OF_SIZING, SizedQuic
@@ -195,7 +195,7 @@ class PinnedQuic(BbrQuic, SizedQuic, FastQuic):
         self._data_credit = 0
         for limit, value in ((self._local_max_streams_bidi, limits.peer_streams), (self._local_max_streams_uni, 0)):
             limit.value = limit.sent = value
-        self.fast = fast_path_works()
+        self.use_fast_path()
 
     # Who the peer is
 
