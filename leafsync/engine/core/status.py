@@ -18,6 +18,8 @@ class TransferState(enum.StrEnum):
     DONE = "done"
     FAILED = "failed"
 
+    __hash__ = str.__hash__  # Enum would hash its name in Python, several times a file
+
 
 MAX_MOVING = 32
 """Files in a snapshot: more than a live area shows. A list of all of them follows the job's log instead."""
@@ -28,6 +30,8 @@ class Direction(enum.StrEnum):
 
     IN = "in"
     OUT = "out"
+
+    __hash__ = str.__hash__  # Enum would hash its name in Python, several times a file
 
 
 class TransferStatus(msgspec.Struct, frozen=True):
