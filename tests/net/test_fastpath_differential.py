@@ -6,15 +6,16 @@ every pairing of the two.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aioquic import tls
 from aioquic.buffer import encode_uint_var
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from leafsync.engine.net.fastsend import BulkPacket
 from tests.support.packets import SMALL, compare, content, seal, standing_pair
 from tests.support.quicpair import CLIENT, Pair, Side, state_of, twin
 
@@ -179,6 +180,54 @@ def test_any_packets_in_any_order_leave_the_state_that_upstream_would(batches: l
             datagrams.append(harmed(arrival, made))
         now += 0.001
         quic = compare(quic, datagrams, CLIENT, now)
+
+
+def ack_frame(numbers: Iterable[int]) -> bytes:
+    """Return an ACK frame for these packet numbers (RFC 9000 section 19.3)."""
+    ranges: list[list[int]] = []
+    for number in sorted(numbers, reverse=True):
+        if ranges and number == ranges[-1][0] - 1:
+            ranges[-1][0] = number
+        else:
+            ranges.append([number, number])
+    (first, last), *others = ranges
+    fields = [last, 0, len(others), last - first]
+    for start, stop in others:
+        fields += [first - stop - 2, stop - start]
+        first = start
+    return b"\x02" + b"".join(map(encode_uint_var, fields))
+
+
+@st.composite
+def acknowledged(draw: st.DrawFn) -> list[set[int]]:
+    """Packet numbers of ACK frames: runs with gaps, some twice, some of packets that were never sent."""
+    frames = []
+    for _ in range(draw(st.integers(1, 6))):
+        numbers: set[int] = set()
+        for _ in range(draw(st.integers(1, 4))):
+            start = draw(st.integers(0, 60))
+            numbers.update(range(start, start + draw(st.integers(1, 30))))
+        frames.append(numbers)
+    return frames
+
+
+@settings(slow, max_examples=200)
+@given(acknowledged(), st.booleans(), st.booleans())
+def test_any_acks_leave_the_state_that_upstream_would(frames: list[set[int]], watched: bool, together: bool) -> None:
+    pair = standing_pair()
+    quic, now = twin(pair.server.quic, fast=True), pair.now
+    sent = cast("dict[int, object]", quic._spaces[tls.Epoch.ONE_RTT].sent_packets)
+    bulk = [packet for packet in sent.values() if isinstance(packet, BulkPacket)]
+    assert len(bulk) > 10
+    if watched:
+        # Somebody else wants to hear of a packet in the middle.
+        bulk[5].delivery_handlers.append((quic._on_watched_delivery, (bulk[5].packet_number,)))
+        quic._mtu.on_watched(bulk[5].packet_number)
+    number = quic._spaces[tls.Epoch.ONE_RTT].largest_received_packet
+    sealed = [seal(pair.client.quic, ack_frame(numbers), number + at) for at, numbers in enumerate(frames, 1)]
+    for batch in [sealed] if together else [[each] for each in sealed]:
+        now += 0.02
+        quic = compare(quic, batch, CLIENT, now)
 
 
 @settings(slow, max_examples=20)

@@ -304,6 +304,13 @@ def state_of(quic: PinnedQuic) -> dict[str, Any]:
             loss._cc.ssthresh,
             loss._pacer.packet_time,
         ),
+        "datagrams": vars(quic._mtu),
+        "delivery": (
+            quic._control.delivery.in_flight,
+            quic._control.delivery.delivered,
+            quic._control.delivery.lost,
+            quic._control.pacing_rate,
+        ),
         "idle": (quic._close_at, quic._ack_eliciting_sent_since_receipt),
         "state": (quic._state, quic._close_event, quic._close_pending, quic.host_cid, quic._peer_cid.cid),
         "spin": (quic._spin_bit, quic._spin_highest_pn),

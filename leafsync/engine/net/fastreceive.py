@@ -14,7 +14,6 @@ the ACK ranges, one event. State is written back before upstream code runs, so i
 """
 
 from collections.abc import Sequence
-from struct import Struct
 from typing import TYPE_CHECKING, Final, cast
 
 from aioquic import tls
@@ -26,80 +25,27 @@ from aioquic.quic.stream import QuicStreamReceiver
 from cryptography.exceptions import InvalidTag
 
 from leafsync.engine.net.addresses import SocketAddress
+from leafsync.engine.net.packets import (
+    FORM_BITS,
+    FOUR_BYTES,
+    LEAST_FRAME,
+    MASK,
+    NUMBER_SPACE,
+    PROTECTED_BITS,
+    SAMPLE,
+    SHORT_HEADER,
+    SHORT_OFFSET,
+    SPIN_BIT,
+    STREAM_WITH_OFFSET,
+    TWO_BYTES,
+    only_stream_frame,
+)
 
 if TYPE_CHECKING:
     from aioquic._crypto import AEAD, HeaderProtection
 
-SAMPLE: Final = 16
-"""Bytes of ciphertext that header protection samples."""
-
-NUMBER_SPACE: Final = 4
-"""The sample begins this far behind where the packet number begins, however long that is (RFC 9001 section 5.4.2)."""
-
 NO_SAMPLE: Final = bytes(SAMPLE)
 """Stands for the sample of a datagram too short to have one, so that masks stay aligned; never used."""
-
-SHORT_HEADER: Final = 0x40
-FORM_BITS: Final = 0xC0
-"""Header form and fixed bit of the first byte: a 1-RTT packet has 01."""
-
-PROTECTED_BITS: Final = 0x1F
-"""What header protection covers of the first byte: reserved bits, key phase, length of the packet number."""
-
-TWO_BYTES: Final = 1
-"""The length field of a packet number of two bytes: what both ends always send."""
-
-SPIN_BIT: Final = 0x20
-MASK: Final = Struct(">BH13x")
-"""Of a header protection mask, what covers the first byte and a packet number of two bytes."""
-
-STREAM_WITH_OFFSET: Final = b"\x0c"
-"""How the STREAM frames of bulk begin: with an offset, without length and FIN."""
-
-SHORT_OFFSET: Final = 1 << 30
-"""Offsets below this take 4 bytes, others 8."""
-
-FOUR_BYTES: Final = 0x8000_0000
-EIGHT_BYTES: Final = 0xC000_0000_0000_0000
-"""What marks the width of a variable-length integer."""
-
-STREAM_KIND: Final = 0xF8
-STREAM: Final = 0x08
-FIN: Final = 0x01
-LENGTH: Final = 0x02
-OFFSET: Final = 0x04
-"""STREAM frames are 0x08 to 0x0f: the low bits say which fields there are (RFC 9000 section 19.8)."""
-
-VARIABLE: Final = ((1, 0x3F), (2, 0x3FFF), (4, 0x3FFF_FFFF), (8, 0x3FFF_FFFF_FFFF_FFFF))
-"""Bytes of a variable-length integer and the mask of its value, by the two high bits of its first byte."""
-
-LEAST_FRAME: Final = 20
-"""A payload shorter than this is upstream's: longer than any STREAM header, so parsing cannot run off the end
-before the data is measured."""
-
-
-def _only_stream_frame(plain: bytes) -> tuple[int, int, int] | None:
-    """Return stream, offset and where the data begins of a payload that is one STREAM frame with data and no FIN.
-
-    It is longer than LEAST_FRAME, so that its fields can be read before what is left is measured.
-    """
-    kind = plain[0]
-    if kind & STREAM_KIND != STREAM or kind & FIN:
-        return None
-    stream_id, at = _variable(plain, 1)
-    offset = 0
-    if kind & OFFSET:
-        offset, at = _variable(plain, at)
-    if kind & LENGTH:
-        length, at = _variable(plain, at)
-        return (stream_id, offset, at) if 0 < length == len(plain) - at else None
-    return stream_id, offset, at
-
-
-def _variable(data: bytes, at: int) -> tuple[int, int]:
-    """Return the variable-length integer at `at`, and where it ends (RFC 9000 section 16)."""
-    width, mask = VARIABLE[data[at] >> 6]
-    return int.from_bytes(data[at : at + width], "big") & mask, at + width
 
 
 class FastReceive(QuicConnection):
@@ -202,7 +148,7 @@ class FastReceive(QuicConnection):
                 if ahead and plain.startswith(ahead):
                     at = len(ahead)
                     end = offset + len(plain) - at
-                elif frame := _only_stream_frame(plain):
+                elif frame := only_stream_frame(plain):
                     frame_stream, frame_offset, at = frame
                     if frame_stream != stream_id:
                         if parts:

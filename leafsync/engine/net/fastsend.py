@@ -26,7 +26,7 @@ from aioquic.quic.stream import QuicStream, QuicStreamSender
 
 from leafsync.engine.net.addresses import SocketAddress
 from leafsync.engine.net.delivery import Stamp
-from leafsync.engine.net.fastreceive import (
+from leafsync.engine.net.packets import (
     EIGHT_BYTES,
     FOUR_BYTES,
     MASK,
@@ -36,6 +36,7 @@ from leafsync.engine.net.fastreceive import (
     SHORT_OFFSET,
     SPIN_BIT,
     STREAM_WITH_OFFSET,
+    TAG,
     TWO_BYTES,
 )
 from leafsync.engine.net.segmented import SegmentedBuffer
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from aioquic._crypto import AEAD, HeaderProtection
 
     from leafsync.engine.net.congestion import BbrControl
-
-TAG: Final = 16
-"""Bytes that authenticate a packet, with every cipher of QUIC."""
 
 TURN: Final = 16
 """Packets of one stream before the next one's: streams share evenly, and the receiver still has runs to join."""
