@@ -22,7 +22,7 @@ from leafsync.instances import Instance
 from leafsync.keeper import Keeper
 from leafsync.paths import Paths
 from leafsync.progress import Progress
-from leafsync.run import STOP_DEADLINE
+from leafsync.run import STOP_DEADLINE, collect_from_now_on
 from leafsync.settings import Settings
 from leafsync.terminal import PatientDriver
 from leafsync.text import printable
@@ -145,8 +145,7 @@ def _spare_the_collector() -> None:
     takes longer than a key press may.
     """
     gc.collect()
-    gc.freeze()
-    gc.enable()  # as in `run`
+    collect_from_now_on()
     young, middle, _old = gc.get_threshold()
     gc.set_threshold(young, middle, FULL_COLLECTIONS)
 

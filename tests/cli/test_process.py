@@ -80,3 +80,5 @@ def test_the_app_runs_with_collections() -> None:
     gc.disable()
     tui._spare_the_collector()
     assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    assert gc.get_threshold() == (YOUNG_OBJECTS, 10, tui.FULL_COLLECTIONS)
