@@ -42,7 +42,7 @@ REQUIRED_OF_RECOVERY: Final = (
 """Private names of aioquic's connection that this module relies on."""
 
 BURST_PACKETS: Final = 256
-"""Packets the pacer lets out at once at most: about 3 ms of the event loop (10 us a packet, the kernel's part in it),
+"""Packets the pacer lets out at once at most: about 2 ms of the event loop (7 us a packet, the kernel's part in it),
 which nothing may block for longer than 5; on the stock path 6 ms."""
 
 BURST_SECONDS: Final = 0.006
