@@ -1,6 +1,8 @@
 """When the fast path is taken, when it is not, and that it is fair; `test_fastpath_differential` says it is right."""
 
+import gc
 import logging
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -236,6 +238,18 @@ def test_what_an_ack_frame_acknowledges_reaches_the_stream_as_one_run_and_its_la
     most, told = max(frames)
     assert most > 10
     assert told <= 3  # a run, its last packet, and one that upstream had built
+
+
+def test_a_connection_that_ends_in_the_middle_of_bulk_leaves_nothing_behind() -> None:
+    pair = Pair()
+    pair.client.quic.send_stream_data(0, bytes(4 * MIB))
+    pair.transmit()
+    quic = pair.client.quic
+    pair.run(lambda: quic._mtu._watched is not None and len(quic._spaces[tls.Epoch.ONE_RTT].sent_packets) > 10)
+    left = weakref.ref(quic)
+    del quic, pair
+    gc.collect()
+    assert left() is None
 
 
 # The versions of aioquic

@@ -51,7 +51,7 @@ TURN: Final = 16
 """Packets of one stream before the next one's: streams share evenly, and the receiver still has runs to join."""
 
 
-class BulkPacket(msgspec.Struct, gc=False):
+class BulkPacket(msgspec.Struct):
     """What loss recovery keeps of a packet built here: aioquic's QuicSentPacket, without what never differs."""
 
     packet_number: int
