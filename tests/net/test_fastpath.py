@@ -241,15 +241,19 @@ def test_what_an_ack_frame_acknowledges_reaches_the_stream_as_one_run_and_its_la
 
 
 def test_a_connection_that_ends_in_the_middle_of_bulk_leaves_nothing_behind() -> None:
-    pair = Pair()
-    pair.client.quic.send_stream_data(0, bytes(4 * MIB))
-    pair.transmit()
-    quic = pair.client.quic
-    pair.run(lambda: quic._mtu._watched is not None and len(quic._spaces[tls.Epoch.ONE_RTT].sent_packets) > 10)
-    left = weakref.ref(quic)
-    del quic, pair
+    left = weakref.ref(in_the_middle_of_bulk())
     gc.collect()
     assert left() is None
+
+
+def in_the_middle_of_bulk() -> PinnedQuic:
+    """Return a connection with packets under way, one of which is watched."""
+    pair = Pair()
+    quic = pair.client.quic
+    quic.send_stream_data(0, bytes(4 * MIB))
+    pair.transmit()
+    pair.run(lambda: quic._mtu._watched is not None and len(quic._spaces[tls.Epoch.ONE_RTT].sent_packets) > 10)
+    return quic
 
 
 # The versions of aioquic
