@@ -16,6 +16,7 @@ from leafsync.engine.net.udp import (
     MAX_QUEUED,
     MAX_SEGMENTED,
     MAX_SEGMENTS,
+    SEND_BUFFER,
     Run,
     UdpSocket,
     connected_socket,
@@ -358,6 +359,15 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 def test_a_chosen_host_is_the_only_one(keep: list[socket.socket]) -> None:
     keep.append(open_socket("127.0.0.1", 0))
     assert keep[0].getsockname()[0] == "127.0.0.1"
+
+
+@linux
+def test_less_waits_in_the_kernel_than_the_queue_of_the_own_link_holds(keep: list[socket.socket]) -> None:
+    gigabit_queue = 1000 * 1500
+    keep.append(open_socket("127.0.0.1", 0))
+    keep.append(connected_socket(socket.AF_INET, keep[0].getsockname()))
+    for made in keep:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER < gigabit_queue
 
 
 @linux
