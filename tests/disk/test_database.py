@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,62 @@ class TestSchema1:
             thread.join(20)
         assert failures == []
         assert version(path) == SCHEMA_VERSION
+
+    def test_waits_for_another_that_is_at_work_on_it(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # SQLite itself waits for nobody then
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            other.execute("ROLLBACK")
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        with Store.open(path) as store:
+            assert store.load_roots() == {7: ROOT}
+        assert waits == [database.RETRY_SECONDS]
+        other.close()
+
+    def test_does_not_wait_for_ever(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(database, "BUSY_SECONDS", 0.0)
+        monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+        with pytest.raises(StoreUnusable, match="locked"):
+            Store.open(path)
+        other.close()
+
+
+def test_a_file_that_this_user_cannot_write_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store.open(path).close()
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root can write everything
+    with pytest.raises(StoreUnusable, match="chmod 600"):
+        Store.open(path)
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from leafsync.engine.disk.store import Store
+with Store.open(Path(sys.argv[1])) as store:
+    print(*(record.id for record in store.passes()))
+"""
+
+
+def looked_at_by_another_process(path: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, str(path)], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.split()
+
+
+def test_opened_twice_in_a_process_it_is_still_in_use_for_others(path: Path) -> None:
+    with Store.open(path) as store:
+        store.put_pass(PassRecord("first", "", "", ()))
+        Store.open(path).close()
+        assert looked_at_by_another_process(path) == ["first"]  # whose close is not the last one
+        store.put_pass(PassRecord("second", "", "", ()))
+        assert sorted(looked_at_by_another_process(path)) == ["first", "second"]
 
 
 OTHER = """

@@ -8,6 +8,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -21,6 +22,12 @@ APPLICATION_ID = 0x4C656166
 
 BUSY_SECONDS = 5.0
 """How long to wait for another process that writes; its transactions take milliseconds."""
+
+RETRY_SECONDS = 0.01
+"""Between two attempts where SQLite does not wait by itself."""
+
+_checking = threading.Lock()
+"""Held while a new file is made: see `_check_file`."""
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -72,7 +79,7 @@ class Database(Closing):
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
             _check_file(path)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            prepare(connection)
+            _prepare_in_turn(connection)
         except (OSError, sqlite3.Error, _Unusable) as error:
             if connection is not None:
                 connection.close()
@@ -122,7 +129,7 @@ class Database(Closing):
                 raise
 
     def _translated(self, error: sqlite3.Error) -> Exception:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the high bits only say more about the same error
+        code = _code(error)
         if code == sqlite3.SQLITE_FULL:
             return DiskFull(path=self.path)
         if code == sqlite3.SQLITE_IOERR:
@@ -132,6 +139,12 @@ class Database(Closing):
         return StoreUnusable(path=self.path, reason=error)
 
 
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's code of an error, 0 if it has none. The high bits only say more about the same error."""
+    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code
+
+
 class _Unusable(Exception):
     """Why the file cannot be used."""
 
@@ -139,16 +152,34 @@ class _Unusable(Exception):
 def _check_file(path: Path) -> None:
     """Make the file if it is not there, and check that nobody else can have written it. Raises OSError, _Unusable.
 
-    What is in it decides what counts as deleted.
+    What is in it decides what counts as deleted. A file that is there is not opened: closing it would let go of the
+    locks that other connections of this process have on it (POSIX; sqlite.org/howtocorrupt.html, section 2.2).
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    try:
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
+    with _checking:  # nor may a new one be in use before it is closed here
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        status = path.lstat()
     reason = file_problem(path, status, os.geteuid())
+    if reason is None and not os.access(path, os.R_OK | os.W_OK):
+        reason = f"this user cannot read and write it (run: chmod 600 {path})"
     if reason is not None:
         raise _Unusable(reason)
+
+
+def _prepare_in_turn(connection: sqlite3.Connection) -> None:
+    """Prepare, after whoever else does it now. SQLite waits for others by itself, but not where they may be waiting for
+    this one: while several make a new file one with a write-ahead log. Raises as `prepare`.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            prepare(connection)
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
 
 
 def prepare(connection: sqlite3.Connection) -> None:
