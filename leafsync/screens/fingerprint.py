@@ -4,6 +4,7 @@ Nothing here is decided by accident: the answer is no unless somebody types what
 """
 
 import math
+import string
 import time
 from asyncio import Future
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.events import Key
 from textual.widgets import Button, Input, Static
 
 from leafsync.actions import bind
@@ -120,6 +122,7 @@ end of the time reject; the job does not ask about this device again. **y** copi
                     max_length=TYPED_DIGITS,
                     compact=True,
                     placeholder="____",
+                    select_on_focus=False,
                 )
                 yield Static(classes="said", markup=False)
             with Choices():
@@ -170,6 +173,14 @@ end of the time reject; the job does not ask about this device again. **y** copi
         return self._armed and super().check_action(action, parameters)
 
     # The answer
+
+    def on_key(self, event: Key) -> None:
+        """Take digits that are typed while Reject has the focus, as it has at first: enter would reject after them."""
+        digits = self.query_one(Input)
+        if self._armed and not digits.has_focus and event.character and event.character in string.hexdigits:
+            self.set_focus(digits)  # at once, so that an enter which is typed already goes there
+            digits.insert_text_at_cursor(event.character)
+            event.stop()
 
     @property
     def _matches(self) -> bool:

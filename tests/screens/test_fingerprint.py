@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
@@ -189,6 +190,23 @@ async def test_the_first_group_accepts(typed: str, last: list[str], tmp_path: Pa
         assert "✓ the same" in screen_text(desk.app)
         await pressed(desk, *last)
         assert desk.app.results == [True]
+
+
+async def test_digits_are_typed_where_they_belong_without_going_there_first(tmp_path: Path) -> None:
+    async with asking(tmp_path) as (desk, _clock):
+        await pressed(desk, *THEIRS[:4])
+        assert desk.app.screen.query_one(Input).value == THEIRS[:4]
+        await pressed(desk, "enter")
+        assert desk.app.results == [True]
+
+
+async def test_an_enter_behind_digits_that_were_typed_at_once_rejects_nothing(tmp_path: Path) -> None:
+    async with asking(tmp_path) as (desk, _clock):
+        for key in (*THEIRS[:3], "enter"):
+            desk.app.post_message(Key(key, None if key == "enter" else key))
+        await desk.pilot.pause()
+        await until(desk.pilot, lambda: "it has 4 digits" in screen_text(desk.app))
+        assert desk.app.results == []
 
 
 async def test_accept_is_out_of_order_until_the_digits_are_right(tmp_path: Path) -> None:
