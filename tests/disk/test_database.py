@@ -120,13 +120,6 @@ class TestSchema1:
         other.close()
 
 
-def test_a_file_that_this_user_cannot_write_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Store.open(path).close()
-    monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root can write everything
-    with pytest.raises(StoreUnusable, match="chmod 600"):
-        Store.open(path)
-
-
 LOOK = """
 import sys
 from pathlib import Path
@@ -173,6 +166,12 @@ class TestTheFile:
             Store.open(path)
         path.chmod(0o600)
         Store.open(path).close()
+
+    def test_this_user_cannot_write_it(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Store.open(path).close()
+        monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root can write everything
+        with pytest.raises(StoreUnusable, match="chmod 600"):
+            Store.open(path)
 
     def test_it_is_somebody_elses(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Store.open(path).close()

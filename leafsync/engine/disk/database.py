@@ -71,15 +71,16 @@ class Database(Closing):
     def open(cls, path: Path) -> Self:
         """Open the file at `path`, or make it, for this user alone.
 
-        Raises StoreUnusable when it is damaged, another program's or a newer version's, or when others could have
-        written it; the file stays as it is. An empty file is a new one: a run was killed before anything was in it.
+        Raises StoreUnusable when it is damaged, another program's or a newer version's, when others could have
+        written it, or this user cannot; the file stays as it is. An empty file is a new one: a run was killed before
+        anything was in it.
         """
         connection = None
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
             _check_file(path)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            _prepare_in_turn(connection)
+            prepare(connection)
         except (OSError, sqlite3.Error, _Unusable) as error:
             if connection is not None:
                 connection.close()
@@ -166,26 +167,10 @@ def _check_file(path: Path) -> None:
         raise _Unusable(reason)
 
 
-def _prepare_in_turn(connection: sqlite3.Connection) -> None:
-    """Prepare, after whoever else does it now. SQLite waits for others by itself, but not where they may be waiting for
-    this one: while several make a new file one with a write-ahead log. Raises as `prepare`.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            prepare(connection)
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(RETRY_SECONDS)
-        else:
-            return
-
-
 def prepare(connection: sqlite3.Connection) -> None:
     """Check that the file is ours and bring its tables up to date. Raises sqlite3.Error and _Unusable."""
     version = _version(connection)
-    connection.execute("PRAGMA journal_mode = WAL")
+    _log_ahead(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     while version < len(_MIGRATIONS):
         connection.execute("BEGIN IMMEDIATE")
@@ -202,6 +187,22 @@ def prepare(connection: sqlite3.Connection) -> None:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Have a write-ahead log. SQLite waits for others by itself, but not here, where two may be waiting for each other:
+    while several bring up a file that has none. Raises sqlite3.Error.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
 
 
 def _version(connection: sqlite3.Connection) -> int:

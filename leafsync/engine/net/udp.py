@@ -122,7 +122,7 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
 
 
 def tune(made: socket.socket) -> None:
-    """Ask for buffers that suit a gigabit, joined receives and whole datagrams; who is refused is slower, not wrong.
+    """Ask for buffers for a gigabit, joined receives and whole datagrams; a kernel that refuses is slower, not wrong.
 
     Datagrams are not fragmented (RFC 9000 section 14), and no ICMP message, which anybody can forge, is believed about
     the path: `pathmtu` finds out what it carries.
