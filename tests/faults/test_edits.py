@@ -217,7 +217,12 @@ async def test_case_32_a_file_that_vanishes_before_its_leaves_are_told(scene: Sc
     await scene.both()
     for name, vanish in kinds.items():
         file = scene.there.write(name, b"inserted" + name.encode() + content, mtime=OLD + 5)
-        scene.instants.at(scene.there, "open_file", partial(vanish, file), repr(name), skip=2)
+        scene.instants.when(
+            sender.Source,
+            "leaves",
+            partial(vanish, file),
+            lambda source, _share, name=name: source._item.path == name,
+        )
     summary = await scene.sync()
     scene.untouched()
     assert paths(summary) >= kinds.keys()

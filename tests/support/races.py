@@ -12,6 +12,7 @@ import pytest
 from leafsync.engine.core.status import PassSummary
 from leafsync.engine.disk import folder as folder_module
 from leafsync.engine.disk.folder import Folder
+from leafsync.engine.sync.sender import Offer
 from leafsync.engine.sync.serving import ServeJob
 from tests.support.devices import Device, Pair
 
@@ -155,6 +156,11 @@ class Scene:
     async def sync(self) -> PassSummary:
         return await self.pair.client.sync(self.job, allow_deletes=True)
 
+    def when_sent(self, path: str, act: Callable[[], object]) -> None:
+        """Act when this file is about to be opened to be sent: a watched folder may be looked at any time, and what is
+        young is hashed again then."""
+        self.instants.when(Offer, "open", act, lambda _offer, item: item.path == path)
+
     async def both(self) -> None:
         """Sync until nothing changes, and expect both to be the same."""
         summary = await self.sync()
@@ -165,6 +171,13 @@ class Scene:
         assert not summary.changed
         assert not summary.partial
         assert self.here.tree() == self.there.tree()
+
+    def unread(self, summary: PassSummary, *paths: str) -> None:
+        """Expect that these files of `there` are problems: of the folder that the other device has, which counts them,
+        or named as what could not be fetched; the last look of a pass may have seen what became of them, or not."""
+        told = {path for path, _reason in summary.problems} & {*paths}
+        counted = summary.remote_problems if self.there is self.pair.server else 0
+        assert len(told) + counted == len(paths)
 
     def untouched(self) -> None:
         """Expect that all instants came, and nothing outside was touched or came in; others files went on."""
