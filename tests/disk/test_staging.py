@@ -19,6 +19,7 @@ from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.staging import (
     MAX_ORPHAN_AGE,
     MAX_STAGED_AGE,
+    RESERVE,
     ChunkMismatch,
     SmallFile,
     Staged,
@@ -561,6 +562,44 @@ class TestSmall:
         assert "b" in str(second)
         assert isinstance(third, Staged)
         assert len(staged_files(root)) == 2
+
+    def test_the_reserve_is_left_alone(
+        self, folder: FaultyFolder, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        staging = Staging(folder, store)
+        items = [small("a", b"1234"), small("b", b"123456"), small("c", b"12345")]
+        room = [RESERVE + 14, RESERVE + 14, RESERVE + 5, RESERVE + 5]  # for all of them, then for each
+        monkeypatch.setattr(folder, "free_space", lambda: room.pop(0))
+        first, second, third = staging.stage_small(items)
+        assert isinstance(first, Staged)
+        assert isinstance(second, DiskFull)
+        assert "b" in str(second)
+        assert isinstance(third, Staged)
+        assert len(staged_files(root)) == 2
+        assert not room
+
+    def test_one_look_is_enough_where_there_is_room(
+        self, folder: FaultyFolder, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        staging = Staging(folder, store)
+        room = [RESERVE + 3]
+        monkeypatch.setattr(folder, "free_space", lambda: room.pop(0))
+        empty = SmallFile("z", file_entry("z", bytes(5000)), None)
+        results = staging.stage_small([small("a", b"1"), empty, small("b", b"12")])
+        assert [isinstance(one, Staged) for one in results] == [True, True, True]
+        assert not room
+
+    def test_the_reserve_is_all_there_is(self, folder: FaultyFolder, store: Store) -> None:
+        staging = Staging(folder, store, reserve=1 << 62)
+        results = staging.stage_small([small("a", b"1"), small("b", b"")])
+        assert isinstance(results[0], DiskFull)
+        assert isinstance(results[1], Staged)
+
+    def test_a_disk_that_cannot_be_asked_for_its_room(self, folder: FaultyFolder, staging: Staging) -> None:
+        folder.fail("free_space", errno.EIO)
+        (result,) = staging.stage_small([small("a")])
+        assert isinstance(result, DiskFailed)
+        assert "a: " in str(result)
 
 
 class TestCleaning:

@@ -171,6 +171,20 @@ async def test_case_69_what_cannot_fit_is_not_begun(
     assert client.read("big") == BIG
 
 
+async def test_case_69_small_files_leave_the_reserve_alone(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Folder, "free_space", lambda _folder: RESERVE + 9)
+    server = await hostile({"a": b"it fits", "b": b"it does not"})
+    with pytest.raises(DiskFull, match="b; the last"):
+        await pull_from(client, server)
+    assert not staged(client)
+    assert client.tree().keys() == {"a"}
+    monkeypatch.setattr(Folder, "free_space", lambda _folder: RESERVE + 99)
+    await pull_from(client, server)
+    assert client.read("b") == b"it does not"
+
+
 async def test_case_69_groups_that_were_committed_stay(
     client: Device, hostile: MakeHostile, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +231,7 @@ async def test_case_69_records_that_are_full_cost_no_file(pair: Pair, monkeypatc
     assert pair.client.read("a") == b"x"
 
 
-@pytest.mark.parametrize(("options", "size", "count"), [("size=4m", 400_000, 20), ("size=32m,nr_inodes=28", 10, 60)])
+@pytest.mark.parametrize(("options", "size", "count"), [("size=68m", 400_000, 20), ("size=96m,nr_inodes=28", 10, 60)])
 async def test_case_69_a_real_disk_without_bytes_or_inodes(pair: Pair, options: str, size: int, count: int) -> None:
     need_mounts()
     for number in range(count):
@@ -234,7 +248,7 @@ async def test_case_69_a_real_disk_without_bytes_or_inodes(pair: Pair, options: 
         names = {path.name: path.read_bytes() for path in inside.iterdir() if path.is_file()}
         assert kept == [b"the old one"] or names.pop("00") == b"the old one"
         assert all(data == pair.server.read(name) for name, data in names.items()), "what is there is whole"
-        disk.run("mount", "-o", "remount,size=64m,nr_inodes=1000", pair.client.folder)
+        disk.run("mount", "-o", "remount,size=128m,nr_inodes=1000", pair.client.folder)
         done = await program.connect(pair.client, job, "--mirror", prefix=disk.prefix())
         assert done.returncode == 0, done.stderr
         assert {path.name for path in inside.iterdir() if path.is_file()} == set(pair.server.tree())

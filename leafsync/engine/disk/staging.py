@@ -21,8 +21,8 @@ from leafsync.engine.disk.trash import Trash
 from leafsync.errors import DiskFull, EntryRefused, LeafSyncError
 
 RESERVE = 64 << 20
-"""Bytes of free space that a fetch leaves alone, so that it does not take the disk from everything else (case 69).
-DiskFull names it."""
+"""Bytes of free space that what is fetched leaves alone, so that it does not take the disk from everything else (case
+69). DiskFull names it."""
 
 MAX_ORPHAN_AGE = 24 * 3600.0
 """Seconds that a staging file without a row is kept: it is of a run that was killed, or of one that still goes on."""
@@ -111,8 +111,19 @@ class Staging:
             raise
 
     def _check_space(self, path: str, needed: int) -> None:
-        if needed > max(0, self._folder.free_space() - self._reserve):
+        if needed > self._room():
             raise DiskFull(path=path)
+
+    def _room(self) -> int:
+        return max(0, self._folder.free_space() - self._reserve)
+
+    def _may_be_tight(self, items: Sequence[SmallFile]) -> bool:
+        """Whether each of these files has to be checked: one look at the disk for all of them is enough where there is
+        room, and one that fails is said of each."""
+        try:
+            return sum(len(item.data or b"") for item in items) > self._room()
+        except OSError:
+            return True
 
     def _create(self, name: str) -> int:
         try:
@@ -128,13 +139,16 @@ class Staging:
     def stage_small(self, items: Sequence[SmallFile]) -> list[Staged | LeafSyncError | ChunkMismatch]:
         """Write many files of at most one chunk; one result an item, in order: what to commit, or why not.
 
-        ChunkMismatch says that the peer sent something else than it announced.
+        ChunkMismatch says that the peer sent something else than it announced, DiskFull that a file does not fit.
         """
         prefix = secrets.token_hex(12)
         results: list[Staged | LeafSyncError | ChunkMismatch] = []
         with self._folder.handles():
+            tight = self._may_be_tight(items)
             for number, item in enumerate(items):
                 try:
+                    if tight:
+                        self._check_space(item.path, len(item.data or b""))
                     results.append(self._stage(item, f"{prefix}{number:08x}"))
                 except (LeafSyncError, ChunkMismatch) as error:
                     results.append(error)
