@@ -1,6 +1,6 @@
 """The command line: from the arguments to the exit code.
 
-Start-up time is a feature: only `serve` and `connect` load asyncio and the transport.
+Start-up time is a feature: only `serve`, `connect` and the app load asyncio and the transport.
 """
 
 import contextlib

@@ -3,7 +3,7 @@
 Textual reads keys in a thread, writes frames in another one over a short queue, and blocks the event loop when that is
 full. A terminal that is not read (a stalled SSH connection, a suspended laptop) would so stop the engine, and its peers
 would take it for gone. And a thread gets to run in a busy process only after the interpreter's switch interval (5 ms),
-each time it needs the interpreter: during a transfer a key and its frame lost up to 40 ms on that. Here the loop itself
+each time it needs the interpreter: during a transfer that costs a key and its frame up to 40 ms. Here the loop itself
 reads keys and writes frames, without blocking; frames that do not fit are left out, and all is painted anew once the
 terminal reads again.
 """

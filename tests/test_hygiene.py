@@ -13,7 +13,7 @@ PACKAGE = Path(leafsync.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 MAX_LINES = 600
-"""Lines of a module (DESIGN section 3)."""
+"""Lines of a module (CONTRIBUTING.md, "Rules of the house")."""
 
 PRINTERS = {"output.py", "diagnostics.py"}
 """The only writers of stdout and stderr."""

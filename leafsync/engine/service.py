@@ -1,7 +1,7 @@
 """The engine: this device's identity, its trust store, and the jobs that serve and connect folders.
 
 One asyncio loop runs all of it. State goes out by `snapshot`, rare events through `on_event`, commands come in as
-methods that raise typed errors (DESIGN section 12).
+methods that raise typed errors.
 """
 
 import asyncio

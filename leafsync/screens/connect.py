@@ -45,8 +45,8 @@ class DirectionSelect(Select[Mode]):
 
     HELP: ClassVar[str | None] = """## Direction
 **both ways** brings the changes of each side to the other. **pull** brings here and sends nothing, **push** sends and
-brings nothing here; neither deletes what only one side has. **mirror** makes this folder exactly like the other one:
-what is only here goes to the trash.
+brings nothing here, deletes as well; neither takes away what was made on one side alone. **mirror** makes this folder
+exactly like the other one: what is only here goes to the trash.
 
 **Enter** or **down** opens the list.
 """

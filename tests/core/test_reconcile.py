@@ -1,4 +1,4 @@
-"""What a pass does on both sides: the table of DESIGN section 7, then properties of plans that are carried out."""
+"""What a pass does on both sides: the table of ARCHITECTURE.md, then properties of plans that are carried out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Kill -9 at any instant leaves every path old or new (DESIGN section 8).
+"""Kill -9 at any instant leaves every path old or new.
 
 A process is killed at every point where LeafSync changes a disk, on either side of a pass and in an undo; then what it
 left is looked at, it is started again, and both sides must come to the end that they would have come to.

@@ -183,7 +183,7 @@ class Synchroniser(RuleBasedStateMachine):
         }
 
     def trees(self) -> list[dict[str, tuple[Any, ...]]]:
-        """Both folders, with times in seconds: two edits within one second are not told apart by them (DESIGN 4)."""
+        """Both folders, with times in seconds: two edits within one second are not told apart by them."""
         return [{path: _in_seconds(entry) for path, entry in device.tree().items()} for device in self.devices]
 
     @invariant()

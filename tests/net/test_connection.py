@@ -173,7 +173,7 @@ async def test_a_slow_reader_is_not_a_stalled_one(make_pair: MakePair) -> None:
 
 
 async def test_sparse_offsets_cannot_take_more_than_the_window(make_pair: MakePair) -> None:
-    """Upstream would double the window for each: ten bytes cost half a gigabyte (security reference 1d)."""
+    """Upstream would double the window for each: ten bytes cost half a gigabyte."""
     limits = Limits(stream_window=256 * 1024, connection_window=512 * 1024)
     pair = make_pair(limits=limits)
     client, server = await pair.handshake()

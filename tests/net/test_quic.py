@@ -1,6 +1,6 @@
 """Mutual TLS with pinned keys: who is let in, and that nobody else gets a byte to the application.
 
-The bad cases are the traps of the security reference, section 1b; each runs with and without Retry, because aioquic
+The bad cases are traps of aioquic's TLS (SECURITY.md, "Handshake"); each runs with and without Retry, because aioquic
 makes a new TLS context after one.
 """
 

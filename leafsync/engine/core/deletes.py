@@ -9,14 +9,14 @@ from leafsync.engine.core.names import parent
 from leafsync.engine.core.steps import Steps, Trash
 
 MAX_DELETES = 100
-"""Deletes that one pass may always do on a side; beyond it `MAX_DELETE_SHARE` decides (DESIGN section 7)."""
+"""Deletes that one pass may always do on a side; beyond it `MAX_DELETE_SHARE` decides."""
 
 MAX_DELETE_SHARE = 0.25
 """Share of a side's entries that one pass may delete without being asked again."""
 
 
 def is_mass_delete(removed: Sequence[Trash], entries: Iterable[Entry], total: int | None = None) -> bool:
-    """Whether so much of a side would go that somebody has to confirm it (DESIGN section 7, fault case 74).
+    """Whether so much of a side would go that somebody has to confirm it (fault case 74).
 
     `entries` is all that the side has, `total` their number where the side says it itself. A side without any of its
     files counts as emptied even where directories stay because they hold withheld entries: an unmounted disk on the

@@ -1,7 +1,7 @@
 """Three-way comparison: walks what both sides have beside the base and writes down the steps of each side.
 
 A path is judged as two things, a leaf (file or link) and a directory, and then put together again where one side has
-the one and the other side the other. DESIGN section 7.
+the one and the other side the other.
 """
 
 from collections.abc import Callable, Mapping, Sequence

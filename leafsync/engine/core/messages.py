@@ -112,7 +112,7 @@ class Welcome(Message, frozen=True, tag=2, array_like=True):
     writable: bool
     """Whether this device may change it."""
     folds: bool = False
-    """Whether names that differ in case or normal form are one there; an older device does not say."""
+    """Whether names that differ in case are one there."""
 
 
 class DigestRequest(Message, frozen=True, tag=3, array_like=True):
@@ -322,7 +322,7 @@ class Hint(Message, frozen=True, tag=14, array_like=True):
 
 
 class Unready(Message, frozen=True, tag=15, array_like=True):
-    """The answer to DIGEST or CHANGE when the folder cannot be used now, and why, in words."""
+    """The answer to DIGEST when the folder cannot be used now, and why, in words."""
 
     reason: ShortText
 

@@ -9,7 +9,7 @@ DEFAULT_STREAMS = 4
 """Data streams of a connection: enough to keep the other side's disk busy while one file ends and the next begins."""
 
 MAX_STREAMS = 8
-"""Most data streams of a connection: the transport looks at every open one for each datagram (DESIGN section 11)."""
+"""Most data streams of a connection: the transport looks at every open one for each datagram."""
 
 
 class ServeOptions(msgspec.Struct, frozen=True):

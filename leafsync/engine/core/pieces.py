@@ -1,4 +1,4 @@
-"""Less than a chunk: which pieces of a new version are in the old one, and what has to be asked for (DESIGN section 9).
+"""Less than a chunk: which pieces of a new version are in the old one, and what has to be asked for.
 
 Both sides cut their version where its content says so (`disk/pieces`), so an insertion moves the pieces behind it and
 changes few. Pieces are known by their xxh3_64, which is no proof: what is put together of them is a chunk like any

@@ -1,7 +1,7 @@
 """Reconcile: from the last state both sides agreed on, and what each has now, to what a pass does on both sides.
 
-`reconcile` is a pure function of its arguments and total: DESIGN section 7 is its contract. The comparison itself is
-in `merge`, renames in `renames`, mass deletes in `deletes`; this module puts them together.
+`reconcile` is a pure function of its arguments and total; its contract is in ARCHITECTURE.md, "What a pass decides".
+The comparison itself is in `merge`, renames in `renames`, mass deletes in `deletes`; this module puts them together.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence

@@ -1,7 +1,7 @@
 """The steps of a pass: what is to be done on each side, as values.
 
 The local steps come first; their content is what the remote side listed. Then the folder is scanned again, and the
-remote steps follow; their content is what the local side has by then. DESIGN section 7.
+remote steps follow; their content is what the local side has by then.
 """
 
 from collections.abc import Container

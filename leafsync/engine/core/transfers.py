@@ -1,7 +1,7 @@
 """The transfers of one job: every file that waits, moves, has moved or has failed, for whoever shows them.
 
 Rows are mutable on purpose: counting must cost the transfer nothing. Readers pull what has changed since they looked
-last, so a list of 100,000 files costs a reader only what moved (DESIGN section 12).
+last, so a list of 100,000 files costs a reader only what moved.
 """
 
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""Whose version of a leaf (a file or a link) the other side takes: the table of DESIGN section 7."""
+"""Whose version of a leaf (a file or a link) the other side takes: the table of ARCHITECTURE.md."""
 
 from leafsync.engine.core.index import Entry
 
@@ -42,7 +42,7 @@ def _of_one(base: Entry | None, local: Entry | None, remote: Entry | None) -> in
 
 
 def newer(local: Entry, remote: Entry) -> int:
-    """Return whose leaf is newer, then has the larger root; what follows makes the order total (DESIGN section 7)."""
+    """Return whose leaf is newer, then has the larger root; what follows makes the order total."""
     return LOCAL if _age(local) > _age(remote) else REMOTE
 
 

@@ -1,4 +1,4 @@
-"""The group commit: finished files from staging to their place (DESIGN section 8, fault cases 71, 76 and 77).
+"""The group commit: finished files from staging to their place (fault cases 71, 76 and 77).
 
 The order is what makes it safe: permissions and time, everything to the disk, then for each file a last look at what
 it replaces, that to the trash, rename; then the directories to the disk, and the store last. Whatever instant the

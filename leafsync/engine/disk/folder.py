@@ -68,7 +68,7 @@ MARKER = "folder-id"
 
 
 def state_mark(stat: os.stat_result) -> int:
-    """Return 64 bits that change when the file does: where it is, its size and its times (DESIGN section 5)."""
+    """Return 64 bits that change when the file does: where it is, its size and its times."""
     numbers = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
     try:
         state = _STATE.pack(*numbers)

@@ -1,4 +1,4 @@
-"""Can a file's stat be relied on to show the next change (DESIGN section 5, fault case 33)?"""
+"""Can a file's stat be relied on to show the next change (fault case 33)?"""
 
 import os
 

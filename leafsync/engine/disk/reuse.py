@@ -1,4 +1,4 @@
-"""What need not be fetched: chunks and whole files that are somewhere in this folder already (DESIGN section 9).
+"""What need not be fetched: chunks and whole files that are somewhere in this folder already.
 
 These are hints. The file may have changed since it was scanned, so what is copied is proven by its leaf like any other
 chunk.

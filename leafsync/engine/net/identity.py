@@ -1,8 +1,8 @@
 """This device's key pair: made once, kept in one private file, never replaced behind the user's back.
 
-The identity is the key, not the certificate: the fingerprint is the SHA-256 of the public key's SPKI (DESIGN
-section 2), and the certificate TLS wants is made anew in memory at every load. Everything here blocks on the disk;
-callers on an event loop use a thread.
+The identity is the key, not the certificate: the fingerprint is the SHA-256 of the public key's SPKI
+(PROTOCOL.md, "Terms"), and the certificate TLS wants is made anew in memory at every load. Everything here blocks on
+the disk; callers on an event loop use a thread.
 """
 
 import contextlib

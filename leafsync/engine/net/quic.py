@@ -165,7 +165,7 @@ def configuration_for(identity: Identity, limits: Limits, *, is_client: bool) ->
 class PinnedQuic(BbrQuic, SizedQuic, FastQuic):
     """aioquic's connection with pinned mutual TLS, and with windows that follow what the application consumed.
 
-    Upstream raises a window whenever data was seen at more than half of it, read or not (security reference 1d).
+    Upstream raises a window whenever data was seen at more than half of it, read or not.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ WRITE_PIECE = 64 * 1024
 """Bytes handed to QUIC between two looks at the high-water marks: how far a write may pass them."""
 
 FRAME_HEADER = 4
-"""Bytes of a frame's length: u32, big-endian (DESIGN section 6)."""
+"""Bytes of a frame's length: u32, big-endian (PROTOCOL.md, "Frames")."""
 
 
 class StreamOwner(Protocol):

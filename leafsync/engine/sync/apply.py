@@ -49,7 +49,7 @@ class Means(msgspec.Struct, frozen=True):
     streams: int = DEFAULT_STREAMS
     rate_mbps: float | None = None
     features: frozenset[str] = frozenset()
-    """What both sides can do beyond the first version of the protocol."""
+    """What both sides can do beyond what the protocol demands."""
 
 
 class Application:

@@ -1,4 +1,4 @@
-"""Puts verified files in their places, in groups (DESIGN section 8)."""
+"""Puts verified files in their places, in groups."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

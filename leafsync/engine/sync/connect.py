@@ -61,7 +61,7 @@ class Client:
         self.welcome: Welcome
         """What the other side said of itself, after `greet`."""
         self.features: frozenset[str] = frozenset()
-        """What both sides can do beyond the first version of the protocol, after `greet`."""
+        """What both sides can do beyond what the protocol demands, after `greet`."""
         self.round_trips = 0
         self.hinted = False
         """Whether the other side's folder has changed since its last digest."""
@@ -137,7 +137,7 @@ class Client:
     ) -> dict[str, Sequence[Entry]]:
         """Return the listing of every directory that differs from the local one.
 
-        All directories of one level are asked for in one round trip (DESIGN section 4), but those that are `known`.
+        All directories of one level are asked for in one round trip, but those that are `known`.
         """
         listings: dict[str, Sequence[Entry]] = {}
         level = {"": remote.digest}

@@ -1,4 +1,4 @@
-"""Less than chunks of one file: what of a new version is in the old one, at any place (DESIGN section 9).
+"""Less than chunks of one file: what of a new version is in the old one, at any place.
 
 The other side is asked into which pieces it cuts the chunks that are missing here, while this side cuts what the old
 version had in their place. Pieces that both have are taken from here, the rest is asked for; each chunk is proven by

@@ -1,4 +1,4 @@
-"""Whom a job accepts: asked inside the handshake, before anything else is exchanged (DESIGN section 10).
+"""Whom a job accepts: asked inside the handshake, before anything else is exchanged.
 
 A policy only decides. What it accepts for the first time it keeps as a `Pin`, which the job writes to the trust store
 before it answers anything.

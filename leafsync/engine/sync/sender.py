@@ -54,7 +54,7 @@ from leafsync.errors import LeafSyncError
 T = TypeVar("T")
 
 BATCH_FILES = 64
-"""Small files read in one call of a worker thread: fewer, larger calls cost the transport less (DESIGN section 12)."""
+"""Small files read in one call of a worker thread: fewer, larger calls cost the transport less."""
 
 BATCH_BYTES = 2 << 20
 """Bytes of small files read in one call."""

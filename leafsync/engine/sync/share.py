@@ -31,14 +31,14 @@ PRUNE_INTERVAL = 24 * 3600.0
 """Seconds between two looks through the trash for what has been kept long enough."""
 
 FULL_SCAN_INTERVAL = 3600.0
-"""Seconds between two looks at everything in a watched folder: no watcher sees all there is (DESIGN section 5)."""
+"""Seconds between two looks at everything in a watched folder: no watcher sees all there is."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Workers:
-    """The threads that touch disks and hash: the event loop does neither (DESIGN section 12)."""
+    """The threads that touch disks and hash: the event loop does neither."""
 
     def __init__(self, threads: int = 4) -> None:
         """Make the pool; `threads` calls run at once, several of them waiting for the disk."""
