@@ -1,17 +1,26 @@
 """Groups: how large they are, how many at once, and what the memory holds."""
 
+import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from leafsync.engine.core.events import Reconnecting
+from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.messages import FetchItem
+from leafsync.engine.core.reconcile import Mode
+from leafsync.engine.core.steps import Fetch
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.sync import committer
-from tests.support.devices import Device, until
+from leafsync.engine.sync.share import Share
+from tests.support.devices import DEADLINE, Device, Pair, until
 from tests.support.engines import MakeHostile
 from tests.support.hostile import Talk, connect_to, pull_from, silence
+
+OLD = 1_700_000_000.0
 
 
 class Watched:
@@ -97,3 +106,84 @@ async def test_a_finished_file_does_not_wait_for_slow_ones(
     assert client.read("a") == b"quick"
     assert not (client.folder / "b").exists()
     await job.stop()
+
+
+@pytest.mark.parametrize("stopped", ["client", "server"])
+async def test_a_commit_ends_before_its_folder_is_closed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, stopped: str
+) -> None:
+    """A job that is paused and then stopped is cancelled twice, and so is a session of a `serve` that is stopped."""
+    taker, giver = (pair.client, pair.server) if stopped == "client" else (pair.server, pair.client)
+    server = await pair.server.serve()
+    taker.write("f", b"old", mtime=OLD)
+    job = await pair.client.connect(server, mode=Mode.BOTH)
+    await until(lambda: bool(pair.client.passes()))
+    committing, go_on = threading.Event(), threading.Event()
+    commit = Staging.commit
+
+    def slowly(staging: Staging, items: Sequence[Any], *rest: Any) -> Any:
+        committing.set()
+        go_on.wait(DEADLINE)
+        return commit(staging, items, *rest)
+
+    monkeypatch.setattr(Staging, "commit", slowly)
+    closed: list[str] = []
+    close = Share._close
+
+    def closing(share: Share) -> None:
+        closed.append(share.folder.path)
+        close(share)
+
+    monkeypatch.setattr(Share, "_close", closing)
+    giver.write("f", b"the new version", mtime=OLD + 5)
+    await until(committing.is_set)
+    if stopped == "client":
+        job.pause()
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(taker.engine.stop(job.id if stopped == "client" else server.id))
+    await until(lambda: stopped == "client" or bool(pair.client.seen(Reconnecting)))
+    for _turn in range(100):
+        await asyncio.sleep(0)
+    assert not closed
+    assert not stopping.done()
+    go_on.set()
+    await stopping
+    assert taker.read("f") == b"the new version"
+    assert taker.trash() == {"f"}
+    passes = await taker.engine.with_records(str(taker.folder), lambda records: list(records.passes()))
+    assert [action.path for one in passes for action in one.actions if action.kept] == ["f"]
+    await giver.engine.stop(server.id if stopped == "client" else job.id)
+
+
+class Inline:
+    """Workers that do everything at once."""
+
+    async def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        return call(*arguments)
+
+
+class Closable:
+    """A staged file of which nothing matters but that it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def test_files_that_wait_for_a_group_are_closed_when_it_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is staged stays for the next pass."""
+    monkeypatch.setattr(committer, "GROUPS_AT_ONCE", 0)
+    share: Any = SimpleNamespace(workers=Inline())
+    unused: Any = None
+    collecting = committer.Committer(share, lambda _path: None, unused, unused)
+    staged: list[Any] = [Closable(), Closable()]
+    for number, file in enumerate(staged):
+        entry = Entry(f"{number}", Kind.FILE, 5, 0, False, bytes(32))
+        await collecting.add_large(Fetch(entry.name, entry), file)
+    closing = asyncio.create_task(collecting.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert [file.closed for file in staged] == [1, 1]

@@ -1,17 +1,19 @@
 """What somebody can do with a job that runs: pause it, have it sync now, allow deletes, change who is trusted."""
 
 import shutil
+from typing import Any
 
 import pytest
 
 from leafsync.engine.core.events import PeerConnected, PeerLeft, Reconnecting, ServeStarted, Warned
 from leafsync.engine.core.messages import Digest
 from leafsync.engine.core.reconcile import Mode
-from leafsync.engine.core.status import Direction, PassState, TransferState
+from leafsync.engine.core.status import Direction, PassState, PassSummary, TransferState
 from leafsync.engine.net.trust import Permission
 from leafsync.engine.service import Engine
 from leafsync.engine.sync import connecting, serving
 from leafsync.engine.sync.connect import Client
+from leafsync.engine.sync.passes import Passes
 from leafsync.errors import ConnectionLost, TrustWithdrawn
 from tests.support.devices import Device, Pair, until
 
@@ -134,6 +136,26 @@ async def test_held_deletes_are_done_once_they_are_allowed(pair: Pair) -> None:
     job.allow_deletes(shown)
     await until(lambda: not pair.client.tree())
     assert "kept" in pair.client.trash()
+    await job.stop()
+
+
+async def test_deletes_that_are_allowed_during_a_pass_are_done_in_the_next(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await held(pair)
+    shown = frozenset(pair.client.passes()[-1].held)
+    change = Passes._change
+    allowing = [shown]
+
+    async def allowed_meanwhile(passes: Passes, *arguments: Any) -> PassSummary:
+        if allowing:
+            job.allow_deletes(allowing.pop())
+        return await change(passes, *arguments)
+
+    monkeypatch.setattr(Passes, "_change", allowed_meanwhile)
+    job.sync_now()
+    await until(lambda: not pair.client.tree())
+    assert not allowing
     await job.stop()
 
 

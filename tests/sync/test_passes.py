@@ -181,6 +181,26 @@ async def test_a_renamed_directory_that_is_ignored_there(pair: Pair, picky: Serv
     assert (again.changed, again.partial, again.notes) == (False, False, ())
 
 
+async def test_what_was_renamed_to_an_ignored_name_and_back_during_the_pass(
+    pair: Pair, picky: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = pair.client.folder / "a.log"
+    (pair.client.folder / "a").rename(renamed)
+    change_there = Passes._change_there
+
+    async def and_back(passes: Passes, *arguments: Any) -> list[Refusal]:
+        refusals = await change_there(passes, *arguments)
+        renamed.rename(pair.client.folder / "a")
+        passes._share.changed({""})
+        return refusals
+
+    monkeypatch.setattr(Passes, "_change_there", and_back)
+    summary = await pair.client.sync(picky)
+    assert (summary.notes, summary.remote_trashed) == ((), ())
+    assert pair.client.read("a") == pair.server.read("a")
+    assert "a.log" not in pair.client.tree()
+
+
 async def test_what_was_renamed_out_of_a_directory_that_is_gone(pair: Pair, picky: ServeJob) -> None:
     pair.client.write("dir/one", "x", mtime=OLD)
     await pair.client.sync(picky)

@@ -1,16 +1,18 @@
 """Asking a person about devices that nobody has confirmed yet."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from leafsync.engine.core.events import DeviceTrusted, PeerConnected, PeerPending, PeerRefused, TrustQuestion
 from leafsync.engine.core.status import Direction, PassState
 from leafsync.engine.service import Engine
-from leafsync.engine.sync import connecting, jobs
+from leafsync.engine.sync import connecting, jobs, serving
 from leafsync.errors import PeerUnknown, RefusedByPeer
 from tests.support.devices import Device, until
 
@@ -130,6 +132,28 @@ async def test_a_device_is_not_waited_for_for_ever(make: MakeAsking, monkeypatch
     job = await client.connect(await server.serve())
     with pytest.raises(RefusedByPeer):
         await job.wait()
+
+
+async def test_patience_begins_anew_after_a_pass(make: MakeAsking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that was accepted, and is taken out of the trust store much later, is waited for like a new one."""
+    monkeypatch.setattr(connecting, "ACCEPT_DEADLINE", 3600.0)
+    monkeypatch.setattr(serving, "TRUST_INTERVAL", 0.02)
+    later = [0.0]
+    monkeypatch.setattr(connecting, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    there = Person(False)
+    server, client = await make("server", there), await make("client", Person(True))
+    job = await client.connect(await server.serve())
+    await until(lambda: job.status().state is PassState.AWAITING)
+    fingerprint = client.engine.identity.fingerprint
+    server.engine.trust.add(fingerprint, name="client", confirmed="test")
+    await until(lambda: bool(client.passes()))
+    later[0] = 7200.0
+    server.engine.trust.remove("client")
+    await until(lambda: job.status().state is PassState.AWAITING)
+    server.engine.trust.add(fingerprint, name="client", confirmed="test")
+    count = len(client.passes())
+    await until(lambda: len(client.passes()) > count)
+    await job.stop()
 
 
 async def test_stopping_takes_a_question_back(make: MakeAsking) -> None:

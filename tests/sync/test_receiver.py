@@ -4,6 +4,7 @@ import pytest
 
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import FetchItem
+from leafsync.engine.disk.staging import StagedFile
 from leafsync.engine.sync import large, receiver
 from leafsync.errors import PeerStalled
 from tests.support.devices import Device, until
@@ -91,3 +92,31 @@ async def test_staged_bytes_are_not_believed(client: Device, hostile: MakeHostil
     await pull_from(client, server)
     assert client.read("big") == b"".join(CHUNKS[:3])
     assert server.indexes() == [0, 2]
+
+
+async def test_few_large_files_are_open_at_once(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaves are small, so the window alone would let hundreds of staging files be opened before a chunk comes."""
+    monkeypatch.setattr(receiver, "MAX_LARGE", 2)
+    prepare, take = large.LargeFile.prepare, large.LargeFile.take
+    under_way: set[large.LargeFile] = set()
+    most = 0
+
+    async def prepared(file: large.LargeFile, leaves: bytes) -> None:
+        nonlocal most
+        under_way.add(file)
+        most = max(most, len(under_way))
+        await prepare(file, leaves)
+
+    def taken(file: large.LargeFile) -> StagedFile:
+        under_way.discard(file)
+        return take(file)
+
+    monkeypatch.setattr(large.LargeFile, "prepare", prepared)
+    monkeypatch.setattr(large.LargeFile, "take", taken)
+    contents = {f"{number}": b"%d" % number + CHUNKS[0] for number in range(7)}
+    await pull_from(client, await hostile(contents), streams=1)
+    assert most == 2
+    assert not under_way
+    assert {name: client.read(name) for name in contents} == contents

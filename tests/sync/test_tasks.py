@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from leafsync.engine.sync.tasks import task_group
+from leafsync.engine.sync.tasks import outlast, task_group
 from leafsync.errors import ConnectionLost, DiskFull, PeerClosed, RootMismatch
 
 LOST = ConnectionLost(peer="p", reason="r")
@@ -68,3 +68,27 @@ async def test_a_cancelled_group_is_cancelled() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_what_is_outlasted_ends_first_however_often_the_caller_is_cancelled() -> None:
+    loop = asyncio.get_running_loop()
+    futures = [loop.create_future() for _number in range(3)]
+    waiting = asyncio.create_task(outlast(futures))
+    for future in futures:
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        future.set_result(None)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_what_is_outlasted_raises_nothing_there() -> None:
+    loop = asyncio.get_running_loop()
+    failed, cancelled = loop.create_future(), loop.create_future()
+    failed.set_exception(ZeroDivisionError())
+    cancelled.cancel()
+    await outlast([failed, cancelled])
+    await outlast([])

@@ -23,7 +23,7 @@ from leafsync.engine.net.limits import DEFAULT_LIMITS, Limits
 from leafsync.engine.net.logs import RareLog, quiet_quic_log
 from leafsync.engine.net.quic import Authorize, PinnedQuic, check_aioquic, configuration_for
 from leafsync.engine.net.udp import Run, UdpSocket, open_socket
-from leafsync.errors import LeafSyncError, PeerStalled
+from leafsync.errors import AddressUnresolvable, LeafSyncError, PeerStalled
 
 __all__ = ["Endpoint", "connect", "listen"]
 
@@ -247,8 +247,11 @@ async def listen(
     check_aioquic()
     quiet_quic_log()
     if host is not None:
-        async with asyncio.timeout(RESOLVE_DEADLINE):
-            host = str((await resolve(host, port))[0][1][0])
+        try:
+            async with asyncio.timeout(RESOLVE_DEADLINE):
+                host = str((await resolve(host, port))[0][1][0])
+        except TimeoutError as error:
+            raise AddressUnresolvable(address=host, reason="the name server does not answer") from error
     made = open_socket(host, port)
     return Endpoint(
         made, identity, authorize=authorize, on_connection=on_connection, on_refused=on_refused, limits=limits

@@ -1,7 +1,7 @@
 """Puts verified files in their places, in groups."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from leafsync.engine.disk.staging import ChunkMismatch, Commit, SmallFile, Stage
 from leafsync.engine.disk.trash import Trash
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
+from leafsync.engine.sync.tasks import outlast
 from leafsync.errors import DiskFull
 
 GROUP_FILES = 512
@@ -125,22 +126,26 @@ class Committer:
     async def close(self) -> None:
         """Commit the rest and wait for all of it, however the pass ended: what is whole and verified is kept.
 
-        After a full disk the rest is not committed; what is staged stays for the next pass. Raises DiskFull.
+        After a full disk, or for a caller that is cancelled again, the rest is not committed; what is staged stays for
+        the next pass. What is under way is always waited for. Raises DiskFull.
         """
         if self._timer is not None:
             self._timer.cancel()
-        await self._flush()
-        for _fetch, staged in self._group.large:
-            await self._share.workers.run(staged.close)
+        try:
+            await self._flush()
+        finally:
+            rest, self._group = self._group, _Group()
+            await self._share.workers.run(_close_all, [staged for _fetch, staged in rest.large])
         if self._failure is not None:
             raise self._failure
 
     async def _flush(self) -> None:
-        if self._failure is None and not self._group.empty:
-            await self._slots.acquire()
-            self._begin()
-        while self._running:
-            await asyncio.wait(self._running)
+        try:
+            if self._failure is None and not self._group.empty:
+                await self._slots.acquire()
+                self._begin()
+        finally:
+            await outlast(tuple(self._running))
 
     async def _commit_and_release(self, group: _Group) -> None:
         try:
@@ -196,3 +201,9 @@ class Committer:
     def _item(self, fetch: Fetch, staged: Staged | StagedFile) -> Commit:
         expected = self._mark(fetch.path) if fetch.local is not None else None
         return Commit(fetch.path, fetch.entry, staged, expected=expected, local=fetch.local)
+
+
+def _close_all(staged: Sequence[StagedFile]) -> None:
+    """Close what is not committed (blocking)."""
+    for file in staged:
+        file.close()

@@ -119,7 +119,8 @@ class ConnectJob(Job):
                 delay = 0.0
             except RefusedByPeer as error:
                 now = time.monotonic()
-                accept_until = accept_until or now + ACCEPT_DEADLINE
+                if self._passed or not accept_until:
+                    delays, accept_until, self._passed = self._backoff(), now + ACCEPT_DEADLINE, False
                 if self._context.ask is None or now > accept_until:
                     raise
                 delay = self._wait_to_be_accepted(error)
@@ -238,8 +239,10 @@ class ConnectJob(Job):
                 connection, client, context.share, options, names=names, on_state=self._enter, transfers=self.transfers
             )
             while True:
-                summary = await passes.run(self._allowed)
-                self._allowed = frozenset()
+                allowed = self._allowed
+                summary = await passes.run(allowed)
+                if self._allowed is allowed:  # what was confirmed meanwhile is for the next pass
+                    self._allowed = frozenset()
                 self._passed = True
                 self._tell(PassFinished(self.id, summary))
                 if options.once or options.dry_run:

@@ -19,7 +19,7 @@ from leafsync.engine.sync.packing import Packed, PackingMalformed
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.replies import Content
 from leafsync.engine.sync.share import Share
-from leafsync.engine.sync.tasks import task_group
+from leafsync.engine.sync.tasks import outlast, task_group
 from leafsync.errors import DiskFailed, DiskFull, LeafSyncError
 
 WRITES_AT_ONCE = 4
@@ -252,7 +252,7 @@ class LargeFile:
     async def close(self) -> None:
         """Close the staging file, also when cancelled; what is verified stays there for the next time."""
         try:
-            await asyncio.gather(*self._writing, return_exceptions=True)
+            await outlast(self._writing)
             self._writing.clear()
         finally:
             try:

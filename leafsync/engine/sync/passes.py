@@ -236,7 +236,7 @@ class Passes:
         application, outcome = await self._carry_out(plan, sides, progress, now)
         before = sides
         sides = await self._look(sides, progress)
-        if outcome.unnamed:
+        if outcome.unnamed and not sides.equal:
             outcome = await self._try_again(base, sides, outcome, progress, now)
             sides = await self._look(sides, progress)
         _settle(progress, plan, outcome)

@@ -63,6 +63,13 @@ MAX_ASKED = 512
 ITEMS_PER_REQUEST = 128
 """Files in one FETCH, so that the answer to the first begins while the next ones are still being asked for."""
 
+MAX_LARGE = 32
+"""Files of several chunks under way, for each stream: each has its staging file open, and its old version while pieces
+are looked for. Eight streams so stay below the usual limit of 1024 descriptors."""
+
+MANY_LEAVES = 1024 * HASH_SIZE
+"""Bytes of leaves whose root is computed off the loop: it takes a millisecond and more."""
+
 ABORTED = {
     AbortReason.GONE: "it is gone on the other side",
     AbortReason.CHANGED: "it was changed on the other side meanwhile",
@@ -100,6 +107,8 @@ class Receiver:
         """
         self.problems: list[Problem] = []
         self.queue: deque[Fetch] = deque()
+        self.again = False
+        """Whether the small files of the queue were fetched before, and did not match their hash."""
         self.connection = connection
         self.share = share
         self.local = local
@@ -118,6 +127,7 @@ class Receiver:
         await self._begin(fetches)
         await self._bring(streams)
         if wrong := await self.committer.settle():
+            self.again = True
             self.queue.extend(wrong)
             await self._bring(streams)
             if wrong := await self.committer.settle():  # twice wrong is no accident (fault case 39)
@@ -176,6 +186,8 @@ class _Worker:
         self._connection = receiver.connection
         self._asked: deque[_Asked] = deque()
         self._outstanding = 0
+        self._large = 0
+        """Requests for files of several chunks among those whose answer has not come."""
 
     async def run(self) -> None:
         stream = await self._connection.open_stream()
@@ -186,7 +198,7 @@ class _Worker:
             await self._top_up()
             while self._asked:
                 await self._receive(self._asked[0])
-                self._outstanding -= self._asked.popleft().size
+                self._counted(self._asked.popleft(), -1)
                 await self._top_up()
             stream.finish()
         except BaseException:
@@ -201,12 +213,22 @@ class _Worker:
     async def _top_up(self) -> None:
         """Ask for more files while the window allows."""
         queue = self._receiver.queue
-        while queue and self._outstanding < WINDOW and len(self._asked) < MAX_ASKED:
+        while queue and self._has_room and len(self._asked) < MAX_ASKED:
             asked: list[_Asked] = []
-            while queue and self._outstanding < WINDOW and len(asked) < ITEMS_PER_REQUEST:
+            while queue and self._has_room and len(asked) < ITEMS_PER_REQUEST:
                 asked.append(self._first_request(queue.popleft()))
-                self._outstanding += asked[-1].size
+                self._counted(asked[-1], 1)
             await self._send(asked)
+
+    @property
+    def _has_room(self) -> bool:
+        return self._outstanding < WINDOW and self._large < MAX_LARGE
+
+    def _counted(self, asked: _Asked, sign: int) -> None:
+        """Count what was asked for, or what has come."""
+        self._outstanding += sign * asked.size
+        if asked.large is not None:
+            self._large += sign
 
     async def _send(self, asked: list[_Asked]) -> None:
         self._asked.extend(asked)
@@ -220,28 +242,30 @@ class _Worker:
         chunks = chunk_count(entry.size)
         pieces = PIECES in receiver.features
         if chunks == 1 and not (pieces and _may_share(fetch)):
-            return _Asked(fetch, FetchItem(_source(fetch), entry.size, entry.hash, [(0, 1)]), entry.size)
+            item = FetchItem(_source(fetch), entry.size, entry.hash, [(0, 1)], leaves=receiver.again)
+            return _Asked(fetch, item, entry.size, again=receiver.again)
         item = FetchItem(_source(fetch), entry.size, entry.hash, [], leaves=True)
         large = LargeFile(fetch, receiver.share, receiver.local, receiver.known, receiver.progress, pieces=pieces)
         return _Asked(fetch, item, chunks * HASH_SIZE, large)
 
     async def _receive(self, asked: _Asked) -> None:
         if asked.large is None:
-            await self._receive_small(asked.fetch, asked.item.size)
+            await self._receive_small(asked)
             return
         self._receiver.progress.start(asked.fetch.path, asked.fetch.entry.size)
         if isinstance(asked.item, Cut):
             await self._receive_pieces(asked, asked.large)
         elif isinstance(asked.item, FetchParts):
             await self._receive_parts(asked, asked.large, asked.item)
-        elif asked.item.leaves:
+        elif not asked.item.ranges:
             await self._receive_leaves(asked, asked.large)
         else:
             await self._receive_chunks(asked, asked.large, asked.item)
 
-    async def _receive_small(self, fetch: Fetch, size: int) -> None:
+    async def _receive_small(self, asked: _Asked) -> None:
         """Take a whole file, which is verified when it is staged: off the loop, many at a time."""
-        reply = await self._reply()
+        fetch, size = asked.fetch, asked.item.size
+        reply = await (self._proven_reply(asked) if asked.again else self._reply())
         if isinstance(reply, Chunk):
             data = await self._small_content(reply, size)
             reply = await self._reply()
@@ -252,27 +276,50 @@ class _Worker:
         self._aborted(fetch, reply)
 
     async def _ask_more(self, asked: _Asked) -> None:
-        self._outstanding += asked.size
+        self._counted(asked, 1)
         await self._send([asked])
 
     async def _receive_leaves(self, asked: _Asked, large: LargeFile) -> None:
+        leaves, reply = await self._leaves(asked)
+        if not isinstance(reply, End):
+            self._aborted(asked.fetch, reply)
+            return
+        await self._check_leaves(asked, leaves)
+        try:
+            await large.prepare(leaves)
+        except DiskFailed as error:
+            await self._disk_failed(asked.fetch, large, error)
+        else:
+            await self._next_part(asked, large)
+
+    async def _leaves(self, asked: _Asked) -> tuple[bytes, DataReply]:
+        """Return the leaves that come, and what comes after them."""
         leaves = bytearray()
         expected = chunk_count(asked.item.size) * HASH_SIZE
         while isinstance(reply := await self._reply(), Leaves):
             leaves += reply.leaves
             if len(leaves) > expected:
                 raise violated(self._connection, "it sent more leaves than the file has chunks")
-        if not isinstance(reply, End):
-            self._aborted(asked.fetch, reply)
-        elif len(leaves) != expected or file_root(asked.item.size, bytes(leaves)) != asked.item.root:
+        return bytes(leaves), reply
+
+    async def _check_leaves(self, asked: _Asked, leaves: bytes) -> None:
+        """Raise RootMismatch for leaves that are not those of the root."""
+        item = asked.item
+        whole = len(leaves) == chunk_count(item.size) * HASH_SIZE
+        off_loop = len(leaves) > MANY_LEAVES
+        run = self._receiver.share.workers.run
+        if not whole or item.root != (
+            await run(file_root, item.size, leaves) if off_loop else file_root(item.size, leaves)
+        ):
             raise self._receiver.mismatch(asked.fetch)
-        else:
-            try:
-                await large.prepare(bytes(leaves))
-            except DiskFailed as error:
-                await self._disk_failed(asked.fetch, large, error)
-            else:
-                await self._next_part(asked, large)
+
+    async def _proven_reply(self, asked: _Asked) -> DataReply:
+        """Return the reply behind the leaves of what was asked for again: with them in its hands the other side holds
+        what it sends against them, and says that the file has changed instead of sending something else once more."""
+        leaves, reply = await self._leaves(asked)
+        if not isinstance(reply, Abort):
+            await self._check_leaves(asked, leaves)
+        return reply
 
     async def _next_part(self, asked: _Asked, large: LargeFile) -> None:
         """Ask for what is still missing, pieces before chunks, or hand the file over when nothing is."""
@@ -285,7 +332,7 @@ class _Worker:
             return
         entry = asked.fetch.entry
         size = sum(count for _first, count in wanted) * CHUNK_SIZE
-        item = FetchItem(_source(asked.fetch), entry.size, entry.hash, wanted)
+        item = FetchItem(_source(asked.fetch), entry.size, entry.hash, wanted, leaves=asked.again)
         await self._ask_more(_Asked(asked.fetch, item, size, large, asked.again))
 
     async def _receive_chunks(self, asked: _Asked, large: LargeFile, item: FetchItem) -> None:
@@ -294,7 +341,8 @@ class _Worker:
             for first, count in item.ranges
             for index in range(first, first + count)
         )
-        if not await self._receive_each(asked, large, expected):
+        first = await self._proven_reply(asked) if item.leaves else None
+        if not await self._receive_each(asked, large, expected, first):
             return
         matched = await large.settle()
         if large.failure is not None:
@@ -341,10 +389,13 @@ class _Worker:
         else:
             await self._next_part(asked, large)
 
-    async def _receive_each(self, asked: _Asked, large: LargeFile, expected: Iterable[tuple[int, int]]) -> bool:
-        """Have each expected chunk (index, length) written as it comes; return whether all came."""
+    async def _receive_each(
+        self, asked: _Asked, large: LargeFile, expected: Iterable[tuple[int, int]], first: DataReply | None = None
+    ) -> bool:
+        """Have each expected chunk (index, length) written as it comes; return whether all came. `first` is the reply
+        that has come already."""
         for index, length in expected:
-            reply = await self._reply()
+            reply, first = first or await self._reply(), None
             if not isinstance(reply, Chunk):
                 await large.close()
                 self._aborted(asked.fetch, reply)

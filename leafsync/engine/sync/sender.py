@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from leafsync.engine.core.index import Index, Kind
-from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE, chunk_count, chunk_length, file_root
+from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE, chunk_count, chunk_length, file_root, leaf_at, leaf_hash
 from leafsync.engine.core.messages import (
     LENGTH_SIZE,
     MAX_CUT_CHUNKS,
@@ -124,9 +124,9 @@ class Source:
 
     def __init__(self, descriptor: int, item: Wanted, mark: int) -> None:
         """Take over `descriptor`; `mark` is what stat said when the file was hashed."""
+        self.mark = mark
         self._descriptor = descriptor
         self._item = item
-        self._mark = mark
         self._lock = threading.Lock()  # a read in a worker thread must never meet a descriptor that was closed
         self._closed = False
 
@@ -135,6 +135,16 @@ class Source:
         length = chunk_length(self._item.size, index)
         data = self._proven(lambda: read_bytes(self._descriptor, length, index * CHUNK_SIZE))
         if len(data) != length:
+            raise Unavailable(AbortReason.CHANGED)
+        return data
+
+    def read_proven(self, index: int, leaves: bytes) -> bytes:
+        """Return chunk `index` if it still is the one with its leaf (blocking). Raises as `read`.
+
+        What stat says does not change with every store through a mapping.
+        """
+        data = self.read(index)
+        if leaf_hash(data) != leaf_at(leaves, index):
             raise Unavailable(AbortReason.CHANGED)
         return data
 
@@ -153,7 +163,7 @@ class Source:
                 mark = state_mark(os.fstat(self._descriptor))
             except OSError as error:
                 raise Unavailable(AbortReason.UNREADABLE) from error
-        if mark != self._mark:
+        if mark != self.mark:
             raise Unavailable(AbortReason.CHANGED)
         return data
 
@@ -164,7 +174,7 @@ class Source:
 
     def leaves(self, share: Share) -> bytes:
         """Return the file's leaves (blocking), from the records or by hashing it again. Raises Unavailable."""
-        known = share.store.leaves(self._mark)
+        known = share.store.leaves(self.mark)
         if known is None or len(known) != chunk_count(self._item.size) * HASH_SIZE:
             with _unavailable():
                 hashed = share.workers.hasher.hash_file(share.folder, self._item.path)
@@ -269,16 +279,22 @@ class Sender:
 
     async def _send_large(self, offer: Offer, item: FetchItem) -> None:
         async def send(source: Source) -> None:
-            if item.leaves:
-                await self._send_leaves(await offer.share.workers.run(source.leaves, offer.share))
+            leaves = await offer.share.workers.run(source.leaves, offer.share) if item.leaves else b""
+            await self._send_leaves(leaves)
+            read = partial(source.read_proven, leaves=leaves) if leaves else source.read
             indexes = (index for first, count in item.ranges for index in range(first, first + count))
             await self._send_chunks(
-                offer.share,
-                item,
-                ((index, partial(source.read, index), chunk_length(item.size, index)) for index in indexes),
+                offer.share, item, ((index, partial(read, index), chunk_length(item.size, index)) for index in indexes)
             )
 
-        await self._send_of(offer, item, send, moves=bool(item.ranges))
+        async def send_again(source: Source) -> None:
+            try:
+                await send(source)
+            except Unavailable:
+                await offer.share.doubt(item.path, source.mark, item.root)
+                raise
+
+        await self._send_of(offer, item, send_again if item.leaves and item.ranges else send, moves=bool(item.ranges))
 
     async def _send_of(
         self, offer: Offer, item: Wanted, send: Callable[[Source], Awaitable[None]], *, moves: bool = False

@@ -15,6 +15,7 @@ from leafsync.engine.sync.doubles import Doubles
 from leafsync.engine.sync.jobs import TRUST_INTERVAL, Context, Job, limits_for, peer_status
 from leafsync.engine.sync.policy import ServePolicy
 from leafsync.engine.sync.serve import Session, Terms, ended_well
+from leafsync.engine.sync.tasks import outlast
 from leafsync.errors import LeafSyncError, PeerUnknown
 
 logger = logging.getLogger("leafsync.jobs")
@@ -92,7 +93,7 @@ class ServeJob(Job):
             tasks = [*(task for _session, task in self._sessions.values()), *self._refusing]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await outlast(tasks)  # the folder is closed after this
 
     async def _keep_trust(self) -> None:
         """Disconnect devices that were taken out of the trust store, all of them when it cannot be read any more, and

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar, cast
 
-from leafsync.engine.core.names import STAGING, join
+from leafsync.engine.core.names import STAGING, join, parent
 from leafsync.engine.disk.bases import Identity
 from leafsync.engine.disk.folder import MARKER, Folder
 from leafsync.engine.disk.hashing import Hasher
@@ -20,9 +20,10 @@ from leafsync.engine.disk.interrupted import list_interrupted
 from leafsync.engine.disk.retention import prune
 from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.staging import Staging
-from leafsync.engine.disk.store import Store
+from leafsync.engine.disk.store import HashRow, Store
 from leafsync.engine.disk.watch import Watcher
 from leafsync.engine.sync.records import record_name
+from leafsync.engine.sync.tasks import outlast
 from leafsync.errors import DiskFailed, FolderIdentityLost, LeafSyncError
 
 logger = logging.getLogger("leafsync.share")
@@ -60,23 +61,17 @@ class Workers:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await _outlast(future)
+            with contextlib.suppress(asyncio.CancelledError):
+                await outlast([future])
             if not future.cancelled() and future.exception() is None:
-                await _outlast(loop.run_in_executor(self._pool, give_back, future.result()))
+                with contextlib.suppress(asyncio.CancelledError):
+                    await outlast([loop.run_in_executor(self._pool, give_back, future.result())])
             raise
 
     def close(self) -> None:
         """Wait for what runs and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.hasher.close()
-
-
-async def _outlast(future: asyncio.Future[T]) -> None:
-    while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
-    if not future.cancelled():
-        future.exception()  # the caller is gone, nobody else will look at it
 
 
 class Share:
@@ -201,6 +196,13 @@ class Share:
     def changed(self, directories: Collection[str]) -> None:
         """Note that this process changed these directories: the next scan looks there without waiting to be told."""
         self._dirty.update(directories)
+
+    async def doubt(self, path: str, mark: int, root: bytes) -> None:
+        """Have the next scan hash the file at `path` again: it is not what `root` says, although stat still says `mark`
+        (somebody writes to it through a mapping, or a disk is broken)."""
+        self.placed.pop(mark, None)
+        await self.workers.run(self.store.put_hashes, [HashRow(mark, root, None, racy=True)])
+        self.changed({parent(path)})
 
     async def scan(self, *, fresh: bool = True) -> Scan:
         """Return what is in the folder.
