@@ -11,7 +11,8 @@ from leafsync import app, tui
 from leafsync.engine.core import merkle, messages
 from leafsync.engine.core.messages import CloseCode
 from leafsync.engine.core.pieces import encode_pieces
-from leafsync.engine.sync import connecting, jobs
+from leafsync.engine.net.limits import STALL_DEADLINE
+from leafsync.engine.sync import channel, connect, connecting, jobs, serve
 from leafsync.screens import fingerprint
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,7 @@ PACKAGES = {"sync": "engine.sync", "disk": "engine.disk", "net": "engine.net", "
         ("BUNDLE of 5000 bytes in 300", messages.encode(messages.Bundle(5000, 300))),
         ("END", messages.encode(messages.End())),
         ("ABORT, changed", messages.encode(messages.Abort(messages.AbortReason.CHANGED))),
+        ("BUSY", messages.encode(messages.Busy())),
     ],
 )
 def test_the_vectors_of_the_protocol(label: str, value: bytes) -> None:
@@ -96,6 +98,21 @@ def test_published_caps_are_documented(value: int, text: str) -> None:
     digits = text.replace(",", "").replace("2^43", str(1 << 43))
     assert str(value) in digits
     assert text in PROTOCOL
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("when for {:g} s it neither takes content", STALL_DEADLINE),
+        ("when for {:g} s it neither takes content nor sends what it owes", channel.REPLY_DEADLINE),
+        ("gives up after {:g} s in which nothing comes", connect.CHANGE_DEADLINE),
+        ("says BUSY every {:g} s", serve.BUSY_INTERVAL),
+        ("when for {:g} h BUSY is all that comes", connect.BUSY_DEADLINE / 3600),
+        ("more than {:,} BUSY", connect.MAX_BUSY),
+    ],
+)
+def test_deadlines_of_the_protocol_are_documented(text: str, value: float) -> None:
+    assert text.format(value) in " ".join(PROTOCOL.split())
 
 
 # Where things are

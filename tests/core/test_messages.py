@@ -25,6 +25,7 @@ from leafsync.engine.core.messages import (
     Abort,
     AbortReason,
     Bundle,
+    Busy,
     Change,
     Changed,
     ChangeKind,
@@ -81,6 +82,7 @@ FAMILIES: dict[type[Message], Decoder[Any]] = {
     Changed: control_replies,
     Hint: control_replies,
     Unready: control_replies,
+    Busy: control_replies,
     Cut: data_requests,
     Pieces: data_replies,
     FetchParts: data_requests,
@@ -111,6 +113,7 @@ EXAMPLES: list[Message] = [
     Pieces(HASH[:16], HASH[:8]),
     FetchParts("dir/a", 5 << 20, HASH, [(7, 1000), (1 << 20, CHUNK_SIZE)]),
     Bundle(5000, 300),
+    Busy(),
 ]
 
 GOLDEN = [
@@ -135,6 +138,7 @@ GOLDEN = [
     "9311c410000102030405060708090a0b0c0d0e0fc4080001020304050607",
     "9512a56469722f61ce00500000c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f929207cd03e892ce00100000ce00100000",
     "9313cd1388cd012c",
+    "91cc81",
 ]
 
 
@@ -153,7 +157,7 @@ def test_a_welcome_of_an_older_device_says_nothing_of_names_that_fold() -> None:
 def test_every_message_has_an_example_and_a_tag_of_its_own() -> None:
     tagged = [message for message in Message.__subclasses__() if message.__struct_config__.tag is not None]
     assert set(tagged) == set(FAMILIES) == {type(example) for example in EXAMPLES}
-    assert {message.__struct_config__.tag for message in tagged} == set(range(1, 20))
+    assert {message.__struct_config__.tag for message in tagged} == {*range(1, 20), 129}
 
 
 def test_a_frame_is_its_length_and_its_body() -> None:
@@ -239,6 +243,7 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         st.lists(st.tuples(st.integers(0, MAX_FILE_SIZE - 1), st.integers(1, CHUNK_SIZE)), min_size=1, max_size=4),
     ),
     st.builds(Bundle, st.integers(1, MAX_BUNDLE), st.integers(1, MAX_BUNDLE)),
+    st.builds(Busy),
 )
 
 
@@ -263,7 +268,7 @@ LIST, LISTING, FETCH, LEAVES, CHUNK, ABORT = (
     EXAMPLES[9],
     EXAMPLES[12],
 )
-CUT, PIECES, FETCH_PARTS, BUNDLE = EXAMPLES[17:]
+CUT, PIECES, FETCH_PARTS, BUNDLE = EXAMPLES[17:21]
 LONG_NAME, LONG_PATH = "a" * (MAX_NAME + 1), "a" * (MAX_PATH + 1)
 
 VIOLATIONS: list[tuple[Message, tuple[int, ...], object]] = [
@@ -388,6 +393,9 @@ def test_a_torn_message_is_malformed(message: Message) -> None:
     for end in range(len(body)):
         with pytest.raises(MessageMalformed):
             FAMILIES[type(message)].decode(body[:end])
+    if isinstance(message, Busy):  # an optional one is skipped whatever it holds
+        assert control_replies.decode(body + b"\0") is None
+        return
     with pytest.raises(MessageMalformed):
         FAMILIES[type(message)].decode(body + b"\0")
 
@@ -398,7 +406,11 @@ def test_fields_that_a_later_version_adds_are_passed_over() -> None:
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
 def test_a_message_of_another_family_is_malformed(message: Message) -> None:
+    """An optional one is skipped instead."""
     for family in set(DECODERS) - {FAMILIES[type(message)]}:
+        if isinstance(message, Busy):
+            assert family.decode(encode(message)) is None
+            continue
         with pytest.raises(MessageMalformed):
             family.decode(encode(message))
 

@@ -78,7 +78,7 @@ CASES = (
     Case(
         59,
         "a device that stops in the middle of a chunk",
-        "given up after 30 s; what is verified is kept, and the folder is free for others",
+        "given up after 5 minutes, or 30 s when it is gone; what is verified is kept, the folder is free for others",
     ),
     Case(
         60,

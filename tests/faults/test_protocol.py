@@ -396,7 +396,7 @@ async def test_case_39_the_chunks_that_were_right_are_kept(make_device: MakeDevi
     async with victim(way, make_device, {"big": BIG}, old={"big": b"mine"}) as under:
 
         async def lie(talk: Talk, item: FetchItem) -> None:
-            await under.source.leaves_and_chunks(talk, item, evil)
+            await under.source.chunks_of(talk, item, evil)
             await talk.say(End())
 
         under.source.chunks(lie)

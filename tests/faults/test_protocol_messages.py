@@ -13,6 +13,7 @@ from leafsync.engine.core.messages import (
     MAX_BUNDLE,
     MAX_FRAME,
     Bundle,
+    Busy,
     Change,
     Changed,
     ChangeKind,
@@ -416,6 +417,16 @@ async def test_case_46_hints_without_end(client: Device, hostile: MakeHostile) -
     server.digest = says(*[Hint()] * (connect.MAX_HINTS + 1))
     async with asyncio.timeout(20):
         assert "hinted more than" in await put_out(client, server)
+
+
+async def test_case_46_busy_without_end(client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no answer, however often it is said."""
+    monkeypatch.setattr(connect, "MAX_BUSY", 100)
+    server = await hostile({})
+    client.write("mine", "content")
+    server.change = says(*[Busy()] * 101, Changed([], True))
+    async with asyncio.timeout(20):
+        assert "busy more than" in await put_out(client, server, **PUSHES)
 
 
 # 47: beyond the schema

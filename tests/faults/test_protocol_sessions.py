@@ -538,9 +538,10 @@ async def test_case_53_chunks(make_device: MakeDevice, way: str, large: bool) ->
             sent = frame(Chunk(0, CHUNK_SIZE, Encoding.ZSTD)) + len(bomb).to_bytes(LENGTH_SIZE, "big") + bomb
 
             async def item(talk: Talk, item: FetchItem, sent: bytes = sent) -> None:
-                if item.leaves:
+                if not item.ranges:
                     await under.source.honest_item(talk, item)
                     return
+                await under.source.leaves(talk, item)
                 await talk.raw(sent)
                 if item.ranges == [(0, 2)]:
                     await talk.chunk(1, data[:CHUNK_SIZE])

@@ -1,6 +1,7 @@
 """A connection over a link in memory: streams, back-pressure, limits, ends, and the time it all takes."""
 
 import asyncio
+import functools
 import gc
 import hashlib
 import random
@@ -13,6 +14,7 @@ from aioquic.quic.packet import QuicStreamFrame
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.net.limits import Limits
 from leafsync.engine.net.streams import Stream
+from leafsync.engine.sync.channel import REPLY_DEADLINE, patiently
 from leafsync.errors import (
     ConnectionLost,
     LeafSyncError,
@@ -170,6 +172,67 @@ async def test_a_slow_reader_is_not_a_stalled_one(make_pair: MakePair) -> None:
         await asyncio.sleep(1)
         got += len(await far.read(40_000, deadline=10))
     await writing
+
+
+FLUSH = 280.0
+"""Seconds in which a slow disk flushes gigabytes, those of other programs too."""
+
+
+async def test_a_peer_that_waits_for_its_disk_is_waited_for(make_pair: MakePair) -> None:
+    """It reads nothing meanwhile, but it is there: its transport answers."""
+    client, server = await make_pair().handshake()
+    near, far = await streams_of(client, server)
+    writing = asyncio.create_task(near.write(bytes(16 * MIB)))
+    await asyncio.sleep(FLUSH)
+    assert not writing.done()
+    assert len(await far.read_exactly(16 * MIB, deadline=10)) == 16 * MIB
+    await writing
+
+
+async def test_a_peer_that_is_gone_is_not_waited_for(make_pair: MakePair) -> None:
+    """However long one that is there would be."""
+    pair = make_pair()
+    client, server = await pair.handshake()
+    near, _ = await streams_of(client, server)
+    pair.link.cut = True
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(ConnectionLost):
+        await near.write(bytes(16 * MIB))
+    assert asyncio.get_running_loop().time() - began < Limits().idle_timeout + 10
+
+
+async def read_patiently(connection: Connection, stream: Stream, count: int) -> bytes:
+    """Wait for content as the receiver of files does."""
+    read = functools.partial(stream.read_exactly, count, deadline=REPLY_DEADLINE)
+    return bytes(await patiently(connection, read))
+
+
+async def test_content_that_a_full_window_keeps_away_is_waited_for(make_pair: MakePair) -> None:
+    """A receiver that waits for its disk reads nothing of other streams: nothing more may come then."""
+    client, server = await make_pair().handshake()
+    full = [await streams_of(client, server) for _ in range(2)]
+    writing = [asyncio.create_task(near.write(bytes(6 * MIB))) for near, _far in full]
+    near, far = await streams_of(client, server)
+    await asyncio.sleep(1)
+    assert buffered(server) + 3 == Limits().connection_window, "three bytes were read"
+    writing.append(asyncio.create_task(near.write(b"content")))
+    reading = asyncio.create_task(read_patiently(server, far, 7))
+    await asyncio.sleep(FLUSH)
+    assert not reading.done()
+    for _near, unread in full:
+        await unread.read_exactly(6 * MIB, deadline=10)
+    assert await reading == b"content"
+    await asyncio.gather(*writing)
+
+
+async def test_content_that_never_comes_is_given_up(make_pair: MakePair) -> None:
+    """What keeps the connection alive is no progress."""
+    client, server = await make_pair().handshake()
+    _near, far = await streams_of(client, server)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(PeerStalled):
+        await read_patiently(server, far, 7)
+    assert asyncio.get_running_loop().time() - began < REPLY_DEADLINE + 1
 
 
 async def test_sparse_offsets_cannot_take_more_than_the_window(make_pair: MakePair) -> None:

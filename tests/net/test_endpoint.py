@@ -396,8 +396,8 @@ async def test_an_address_that_is_not_ours_cannot_be_listened_on(serve: Serve) -
 async def test_a_name_server_that_does_not_answer_is_not_waited_for_for_ever(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def silent(_host: str, _port: int) -> list[Any]:
-        return await asyncio.get_running_loop().create_future()
+    async def silent(_host: str, _port: int) -> None:
+        await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(endpoint_module, "resolve", silent)
     monkeypatch.setattr(endpoint_module, "RESOLVE_DEADLINE", 0.01)

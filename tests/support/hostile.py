@@ -260,10 +260,18 @@ class HostileServer:
         await self.leaves_and_chunks(talk, item, data)
         await talk.say(End())
 
+    async def leaves(self, talk: Talk, item: FetchItem) -> None:
+        """Send the honest leaves, if they were asked for: what is asked for again is asked for with them."""
+        if item.leaves and self.folder.contents.get(item.path):
+            await talk.say(Leaves(leaves_of(self.folder.contents[item.path])))
+
     async def leaves_and_chunks(self, talk: Talk, item: FetchItem, data: bytes) -> None:
         """Send what was asked for of `data`, without the END."""
-        if item.leaves and data:
-            await talk.say(Leaves(leaves_of(data)))
+        await self.leaves(talk, item)
+        await self.chunks_of(talk, item, data)
+
+    async def chunks_of(self, talk: Talk, item: FetchItem, data: bytes) -> None:
+        """Send the chunks that were asked for, of `data`."""
         for first, count in item.ranges:
             for index in range(first, first + count):
                 start = index * CHUNK_SIZE
@@ -284,10 +292,14 @@ class HostileServer:
         self.hello = says(Welcome(1, list(features), "hostile", "test", "0" * 32, True))
 
     def chunks(self, answer: Answer[FetchItem]) -> None:
-        """Replace the answer to items that ask for chunks; leaves alone are still sent honestly."""
+        """Replace the answer to items that ask for chunks; leaves are still sent honestly."""
 
         async def item(talk: Talk, item: FetchItem) -> None:
-            await (answer if item.ranges else self.honest_item)(talk, item)
+            if not item.ranges:
+                await self.honest_item(talk, item)
+                return
+            await self.leaves(talk, item)
+            await answer(talk, item)
 
         self.item = item
 

@@ -391,6 +391,7 @@ async def test_wrong_content_is_asked_for_once_more(client: Device, hostile: Mak
     client.write("a", "the old one")
 
     async def lie(talk: Talk, item: FetchItem) -> None:
+        await server.leaves(talk, item)
         await talk.say(Chunk(0, 4, wrong))
         if wrong is Encoding.RAW:
             await talk.raw(b"evil")
@@ -443,7 +444,7 @@ async def test_a_chunk_that_stays_wrong(client: Device, hostile: MakeHostile) ->
     evil = BIG[: 2 * CHUNK_SIZE] + b"evil" + BIG[2 * CHUNK_SIZE + 4 :]
 
     async def lie(talk: Talk, item: FetchItem) -> None:
-        await server.leaves_and_chunks(talk, item, evil)
+        await server.chunks_of(talk, item, evil)
         await talk.say(End())
 
     server.chunks(lie)

@@ -55,6 +55,8 @@ MAX_BUNDLE = (2 << 20) + (64 << 10)
 """Bytes that a BUNDLE unpacks to: as many as a sender reads of small files at a time, and their frames."""
 
 FIRST_OPTIONAL_TAG = 128
+"""The least tag of a message that may be skipped. It is never given to one, so that tests of skipping have it."""
+
 MAX_CHUNK_INDEX = MAX_FILE_SIZE // CHUNK_SIZE
 
 Path = Annotated[str, msgspec.Meta(max_length=MAX_PATH)]
@@ -327,8 +329,14 @@ class Unready(Message, frozen=True, tag=15, array_like=True):
     reason: ShortText
 
 
+class Busy(Message, frozen=True, tag=129, array_like=True):
+    """The changes that were asked for are being carried out, or wait until those of other devices are. Comes now and
+    then before their answer.
+    """
+
+
 ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest
-ControlReply = Welcome | Digest | Listing | Changed | Hint | Unready
+ControlReply = Welcome | Digest | Listing | Changed | Hint | Unready | Busy
 DataRequest = Fetch | Cut | FetchParts
 DataReply = Leaves | Chunk | End | Abort | Pieces | Bundle
 

@@ -38,8 +38,10 @@ MAX_RESETS = 100
 RESET_PERIOD = 10.0
 """More than MAX_RESETS resets within RESET_PERIOD seconds close the connection (fault case 61)."""
 
-STALL_DEADLINE = 30.0
-"""Seconds without progress before a wait for the peer gives up (fault case 59)."""
+STALL_DEADLINE = 300.0
+"""Seconds without progress before a wait for the peer gives up (fault case 59). The peer is there, or IDLE_TIMEOUT
+would have ended the connection: it waits for its disk, and a slow one may have to flush gigabytes, those of other
+programs too, before it takes more."""
 
 KEEPALIVE = 10.0
 """Seconds without a datagram sent before a PING keeps NAT bindings and the peer's idle timer alive."""

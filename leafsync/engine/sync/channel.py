@@ -16,6 +16,7 @@ from leafsync.engine.core.messages import (
 )
 from leafsync.engine.core.ratelimit import TokenBucket, bytes_per_second
 from leafsync.engine.net.connection import Connection
+from leafsync.engine.net.limits import STALL_DEADLINE
 from leafsync.engine.net.streams import Stream
 from leafsync.errors import (
     IntegrityFailed,
@@ -29,12 +30,14 @@ from leafsync.errors import (
 
 T = TypeVar("T")
 
-REPLY_DEADLINE = 30.0
-"""Seconds without any progress of an answer that the other side owes: as long as the transport's idle time."""
+REPLY_DEADLINE = STALL_DEADLINE
+"""Seconds without any progress of an answer that the other side owes: as long as a writer waits. The other side waits
+for its disk then, or this one for its own: what it does not read meanwhile fills the windows, and keeps away all that
+is to come behind."""
 
 STALL_BYTES = 16 << 10
 """Bytes on the wire within REPLY_DEADLINE that are progress: more than keepalives and acknowledgements of a connection
-that does nothing, and 4 kbit/s, below which no link is of use."""
+that does nothing, and 400 bit/s, below which no link is of use."""
 
 SLICE = 64 << 10
 """Bytes read or written between two looks at the throttle."""

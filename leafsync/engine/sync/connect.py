@@ -10,6 +10,7 @@ from leafsync.engine.core.messages import (
     FEATURES,
     MAX_ITEMS,
     PROTOCOL_VERSION,
+    Busy,
     Changed,
     ChangeRequest,
     CloseCode,
@@ -34,7 +35,7 @@ from leafsync.engine.sync.channel import REPLY_DEADLINE, SCAN_DEADLINE, Channel,
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer, Sender
 from leafsync.engine.sync.tasks import task_group
-from leafsync.errors import FolderUnready, StreamReset, StreamStopped, VersionMismatch
+from leafsync.errors import FolderUnready, PeerStalled, StreamReset, StreamStopped, VersionMismatch
 
 Known = Callable[[str, bytes], Sequence[Entry] | None]
 """(directory, digest) -> its listing with that digest, None when it has to be asked for."""
@@ -209,7 +210,7 @@ class Client:
             for changes, last in pages(to_changes(steps)):
                 asked += len(changes)
                 await self._control.send(ChangeRequest(changes, last))
-            refusals = await self._refusals(asked)
+            refusals = await self._refusals(asked, progress)
             accepting.cancel()  # nothing more is owed, whatever streams are left open
         return refusals
 
@@ -220,14 +221,14 @@ class Client:
                 sender = Sender(self._connection, stream, self._throttle, progress, self.features)
                 tasks.create_task(_serve(sender, offer))
 
-    async def _refusals(self, asked: int) -> list[Refusal]:
+    async def _refusals(self, asked: int, progress: Progress) -> list[Refusal]:
         """Read what was not done of `asked` changes; the other side owes it once it has all content, which may take its
         time.
         """
         refusals: list[Refusal] = []
         last = False
         while not last:
-            page = await patiently(self._connection, lambda: self._reply(CHANGE_DEADLINE))
+            page = await self._changed(progress)
             if not isinstance(page, Changed) or not (page.last or page.refusals):
                 raise violated(self._connection, "it did not answer CHANGE")
             refusals += page.refusals
@@ -236,10 +237,33 @@ class Client:
                 raise violated(self._connection, "it refuses more than was asked for")
         return refusals
 
+    async def _changed(self, progress: Progress) -> ControlReply | None:
+        """Return the next answer; before it the other side may say that it is busy, as long as it takes content and for
+        BUSY_DEADLINE after that.
+        """
+        connection, clock = self._connection, asyncio.get_running_loop()
+        said, since, sent = 0, clock.time(), progress.sent
+        while isinstance(reply := await patiently(connection, lambda: self._reply(CHANGE_DEADLINE)), Busy):
+            if progress.sent != sent:
+                said, since, sent = 0, clock.time(), progress.sent
+            said += 1
+            if said > MAX_BUSY:
+                raise violated(connection, f"it said that it is busy more than {MAX_BUSY} times")
+            if clock.time() - since > BUSY_DEADLINE:
+                raise PeerStalled(peer=connection.address, seconds=f"{BUSY_DEADLINE:g}")
+        return reply
+
 
 CHANGE_DEADLINE = 300.0
 """Seconds in which the other side must move or say something while it changes its folder: a slow disk may have to
 flush gigabytes before it does."""
+
+BUSY_DEADLINE = 24 * 3600.0
+"""Seconds in which the other side may say that it is busy and take nothing: others may have to bring terabytes there
+first (10 TB at 1 Gbit/s). One that only ever says so holds up no more than a pass that it could refuse anyway."""
+
+MAX_BUSY = 10_000
+"""Times in a row that it may say so: more than three times as many as come in BUSY_DEADLINE."""
 
 
 async def _serve(sender: Sender, offer: Callable[[], Offer]) -> None:

@@ -13,6 +13,7 @@ from leafsync.engine.core.messages import (
     MAX_ITEMS,
     MAX_REASON,
     PROTOCOL_VERSION,
+    Busy,
     Changed,
     ChangeRequest,
     CloseCode,
@@ -52,6 +53,10 @@ from leafsync.errors import (
 
 HELLO_DEADLINE = 10.0
 """Seconds a trusted device has for its HELLO: it has nothing to wait for (fault case 58)."""
+
+BUSY_INTERVAL = 30.0
+"""Seconds after which a device that waits for its changes is told that it still has to: it gives up after ten times as
+long without a word, and a word costs a datagram."""
 
 ENTRY_BYTES = 72
 """Bytes of an entry on the wire beside its name and target: hash, numbers and their headers."""
@@ -252,7 +257,12 @@ class Session:
                 receipt.add(request.changes)
         except ChangeMalformed as error:
             raise violated(self._connection, str(error)) from error
-        for refusals, last in paged(await self._carry_out(receipt), _refusal_cost, MAX_ITEMS):
+        done = asyncio.Event()
+        async with task_group() as tasks:
+            tasks.create_task(_say_busy(control, done))
+            refused = await self._carry_out(receipt)
+            done.set()
+        for refusals, last in paged(refused, _refusal_cost, MAX_ITEMS):
             await control.send(Changed(refusals, last))
 
     async def _carry_out(self, receipt: Receipt) -> list[Refusal]:
@@ -282,6 +292,16 @@ class Session:
                 refusals.append(refusal("", str(error)))
         self.activity = "connected"
         return refusals + [refusal(problem.path, problem.reason) for problem in application.problems]
+
+
+async def _say_busy(control: Channel[ControlRequest], done: asyncio.Event) -> None:
+    """Tell the other device now and then that it has to wait, until its changes are `done`."""
+    while not done.is_set():
+        try:
+            async with asyncio.timeout(BUSY_INTERVAL):
+                await done.wait()
+        except TimeoutError:
+            await control.send(Busy())
 
 
 def _entry_cost(entry: Entry) -> int:

@@ -1,0 +1,49 @@
+"""What a serving device says to those that have to wait for it."""
+
+import asyncio
+
+import pytest
+
+from leafsync.engine.core.messages import Busy, Change, Changed, ChangeKind, ChangeRequest, control_replies
+from leafsync.engine.net.identity import Identity
+from leafsync.engine.sync import serve
+from leafsync.engine.sync.serving import ServeJob
+from tests.support.devices import Pair
+from tests.support.hostile import HostileClient
+
+OLD = 1_700_000_000.0
+
+
+def changing(job: ServeJob) -> asyncio.Lock:
+    """Held by whoever changes the folder."""
+    return job._context.share.changing
+
+
+async def test_a_device_that_waits_for_its_turn_is_told_so(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "BUSY_INTERVAL", 0.01)
+    identity = Identity.generate()
+    pair.server.engine.trust.add(identity.fingerprint, name="second", confirmed="test")
+    job = await pair.server.serve()
+    async with HostileClient.connected(identity, job) as second:
+        talk = await second.shown()
+        async with changing(job):
+            await talk.say(ChangeRequest([Change(ChangeKind.MAKE_DIRECTORY, "new")], True))
+            for _time in range(3):
+                assert await talk.hear(control_replies) == Busy()
+            assert "new" not in pair.server.tree()
+        while isinstance(answer := await talk.hear(control_replies), Busy):
+            pass
+        assert answer == Changed([], True)
+        assert "new" in pair.server.tree()
+
+
+async def test_nothing_is_said_between_changes(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that does not wait for changes would not know what it means."""
+    monkeypatch.setattr(serve, "BUSY_INTERVAL", 0.001)
+    pair.client.write("mine", "x", mtime=OLD)
+    pair.server.write("theirs", "y", mtime=OLD)
+    job = await pair.server.serve()
+    for number in range(3):
+        pair.client.write(f"mine-{number}", "x", mtime=OLD)
+        await pair.client.sync(job)
+    assert pair.server.tree() == pair.client.tree()
