@@ -31,6 +31,7 @@ async def test_a_device_that_waits_for_its_turn_is_told_so(pair: Pair, monkeypat
             for _time in range(3):
                 assert await talk.hear(control_replies) == Busy()
             assert "new" not in pair.server.tree()
+            assert [peer.activity for peer in job.status().peers] == ["waiting for its turn"]
         while isinstance(answer := await talk.hear(control_replies), Busy):
             pass
         assert answer == Changed([], True)

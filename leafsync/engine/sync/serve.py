@@ -281,10 +281,11 @@ class Session:
             rate_mbps=self._terms.rate_mbps,
             features=self._features,
         )
-        self.activity = "receiving"
+        self.activity = "waiting for its turn"
         self._shown = None
         refusals = receipt.refusals
         async with self._share.changing:
+            self.activity = "receiving"
             application = Application(means, now=datetime.now().astimezone())
             try:
                 await application.carry_out(receipt.steps)
