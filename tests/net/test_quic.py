@@ -7,17 +7,22 @@ makes a new TLS context after one.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aioquic import tls
+from aioquic._buffer import Buffer
 from aioquic.quic import events
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicReceiveContext
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.net.limits import Limits
 from leafsync.engine.net.quic import (
+    MAX_CRYPTO,
+    MAX_CRYPTO_GAPS,
+    MAX_STREAM_GAPS,
     PinnedQuic,
     check_aioquic,
     configuration_for,
@@ -342,3 +347,77 @@ def test_unidirectional_streams_are_not_offered(identities: Identities) -> None:
     )
     assert quic._local_max_streams_uni.value == 0
     assert quic._local_max_streams_bidi.value == 3
+
+
+# What is out of order
+
+
+def received(quic: PinnedQuic, epoch: tls.Epoch, *frames: tuple[int, ...]) -> None:
+    """Have a connection take frames: numbers as QUIC writes them, after each its bytes as zeros."""
+    payload = Buffer(capacity=64 * 1024)
+    for frame in frames:
+        for number in frame:
+            payload.push_uint_var(number)
+        payload.push_bytes(bytes(frame[-1]))
+    path = quic._network_paths[0]
+    context = QuicReceiveContext(
+        epoch=epoch, host_cid=quic.host_cid, network_path=path, quic_logger_frames=None, time=0.0, version=None
+    )
+    quic._payload_received(context, payload.data)
+
+
+def crypto(offset: int, length: int) -> tuple[int, ...]:
+    return QuicFrameType.CRYPTO, offset, length
+
+
+def stream_of(number: int, offset: int, length: int) -> tuple[int, ...]:
+    return QuicFrameType.STREAM_BASE | 4 | 2, number, offset, length
+
+
+@pytest.fixture
+async def server_quic(make_pair: MakePair) -> PinnedQuic:
+    """A server's side of a connection that is established."""
+    pair = make_pair()
+    await pair.handshake()
+    return cast("PinnedQuic", pair.server._quic)
+
+
+async def test_a_handshake_of_crumbs_ends_the_connection(server_quic: PinnedQuic) -> None:
+    """Upstream goes through all of them for each one that comes: a stranger's 300 KiB took it half a minute."""
+    for number in range(MAX_CRYPTO_GAPS):
+        received(server_quic, tls.Epoch.INITIAL, crypto(5000 + 2 * number, 1))
+    ranges = server_quic._crypto_streams[tls.Epoch.INITIAL].receiver._ranges
+    for number in range(3):
+        with pytest.raises(QuicConnectionError) as raised:
+            received(server_quic, tls.Epoch.INITIAL, crypto(8000 + 2 * number, 1))
+        assert raised.value.error_code == QuicErrorCode.CRYPTO_BUFFER_EXCEEDED
+    assert len(ranges) == MAX_CRYPTO_GAPS
+
+
+@pytest.mark.parametrize(("offset", "length"), [(MAX_CRYPTO, 1), (MAX_CRYPTO - 1, 2), (1 << 40, 1)])
+async def test_a_handshake_has_an_end(server_quic: PinnedQuic, offset: int, length: int) -> None:
+    with pytest.raises(QuicConnectionError) as raised:
+        received(server_quic, tls.Epoch.HANDSHAKE, crypto(offset, length))
+    assert raised.value.error_code == QuicErrorCode.CRYPTO_BUFFER_EXCEEDED
+    assert not server_quic._crypto_streams[tls.Epoch.HANDSHAKE].receiver._buffer
+
+
+async def test_a_stream_of_crumbs_ends_the_connection(server_quic: PinnedQuic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leafsync.engine.net.quic.MAX_STREAM_GAPS", 100)
+    for number in range(100):
+        received(server_quic, tls.Epoch.ONE_RTT, stream_of(0, 1 + 2 * number, 1))
+    with pytest.raises(QuicConnectionError) as raised:
+        received(server_quic, tls.Epoch.ONE_RTT, stream_of(0, 201, 1))
+    assert raised.value.error_code == QuicErrorCode.PROTOCOL_VIOLATION
+    received(server_quic, tls.Epoch.ONE_RTT, stream_of(4, 201, 1))
+
+
+async def test_every_second_datagram_of_a_window_may_be_lost(server_quic: PinnedQuic) -> None:
+    window, size = Limits().stream_window, 1100
+    lost = range(0, window - size, 2 * size)
+    for offset in lost:
+        received(server_quic, tls.Epoch.ONE_RTT, stream_of(0, offset + size, min(size, window - offset - size)))
+    assert len(server_quic._streams[0].receiver._ranges) == len(lost) < MAX_STREAM_GAPS
+    for offset in lost:
+        received(server_quic, tls.Epoch.ONE_RTT, stream_of(0, offset, size))
+    assert len(server_quic._streams[0].receiver._ranges) == 0

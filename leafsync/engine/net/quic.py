@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, cast
 from aioquic import tls
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnectionState
+from aioquic.quic.connection import QuicConnectionError, QuicConnectionState, QuicReceiveContext
+from aioquic.quic.packet import QuicErrorCode
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
@@ -44,7 +45,10 @@ the peer is is known here alone: it is put into the error's field `address`."""
 REQUIRED_OF_QUIC = (
     "_close_event",
     "_close_pending",
+    "_crypto_streams",
     "_events",
+    "_handle_crypto_frame",
+    "_handle_stream_frame",
     "_handshake_confirmed",
     "_is_client",
     "_initialize",
@@ -76,6 +80,7 @@ REQUIRED_OF_TLS = (
 REQUIRED_OF_STREAM = (
     "max_stream_data_local",
     "max_stream_data_local_sent",
+    "receiver._ranges",
     "receiver.highest_offset",
     "receiver.is_finished",
     "sender._buffer",
@@ -84,6 +89,18 @@ REQUIRED_OF_STREAM = (
     "sender._reset_error_code",
 )
 """Names of aioquic's streams that this module relies on."""
+
+
+MAX_CRYPTO = 16 << 10
+"""Bytes of TLS messages that a peer may send at each level of encryption (RFC 9000 section 7.5): with Ed25519 keys a
+flight has one to two thousand, and large key exchanges some thousands more."""
+
+MAX_CRYPTO_GAPS = 64
+"""Pieces out of order that are remembered of them: they come in a dozen datagrams at most."""
+
+MAX_STREAM_GAPS = 4096
+"""Pieces out of order that are remembered of a stream: upstream goes through all of them for each frame. A window has
+3500 datagrams, so that honest loss leaves half as many."""
 
 
 @cache
@@ -233,6 +250,26 @@ class PinnedQuic(BbrQuic, SizedQuic, FastQuic):
         # handshake that was refused a datagram earlier.
         if self._close_event is None:
             super().receive_datagram(data, addr, now)
+
+    # What is out of order
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: "Buffer") -> None:
+        """Upstream takes half a megabyte of anybody's handshake out of order, and any length in order."""
+        start = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(start)
+        ranges = self._crypto_streams[context.epoch].receiver._ranges
+        if end > MAX_CRYPTO or len(ranges) >= MAX_CRYPTO_GAPS:
+            raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too long a handshake")
+        super()._handle_crypto_frame(context, frame_type, buf)
+
+    def _handle_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: "Buffer") -> None:
+        start = buf.tell()
+        stream = self._streams.get(buf.pull_uint_var())
+        buf.seek(start)
+        if stream is not None and len(stream.receiver._ranges) >= MAX_STREAM_GAPS:
+            raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "too many gaps in a stream")
+        super()._handle_stream_frame(context, frame_type, buf)
 
     # Receive windows
 
