@@ -64,7 +64,7 @@ PACKAGES = {"sync": "engine.sync", "disk": "engine.disk", "net": "engine.net", "
         ("BUNDLE of 5000 bytes in 300", messages.encode(messages.Bundle(5000, 300))),
         ("END", messages.encode(messages.End())),
         ("ABORT, changed", messages.encode(messages.Abort(messages.AbortReason.CHANGED))),
-        ("BUSY", messages.encode(messages.Busy())),
+        ("PENDING", messages.encode(messages.Pending())),
     ],
 )
 def test_the_vectors_of_the_protocol(label: str, value: bytes) -> None:
@@ -106,9 +106,9 @@ def test_published_caps_are_documented(value: int, text: str) -> None:
         ("when for {:g} s it neither takes content", STALL_DEADLINE),
         ("when for {:g} s it neither takes content nor sends what it owes", channel.REPLY_DEADLINE),
         ("gives up after {:g} s in which nothing comes", connect.CHANGE_DEADLINE),
-        ("says BUSY every {:g} s", serve.BUSY_INTERVAL),
-        ("when for {:g} h BUSY is all that comes", connect.BUSY_DEADLINE / 3600),
-        ("more than {:,} BUSY", connect.MAX_BUSY),
+        ("says PENDING every {:g} s", serve.PENDING_INTERVAL),
+        ("when for {:g} h PENDING is all that comes", connect.PENDING_DEADLINE / 3600),
+        ("more than {:,} PENDING", connect.MAX_PENDING),
     ],
 )
 def test_deadlines_of_the_protocol_are_documented(text: str, value: float) -> None:

@@ -25,7 +25,6 @@ from leafsync.engine.core.messages import (
     Abort,
     AbortReason,
     Bundle,
-    Busy,
     Change,
     Changed,
     ChangeKind,
@@ -48,6 +47,7 @@ from leafsync.engine.core.messages import (
     ListRequest,
     Message,
     MessageMalformed,
+    Pending,
     Pieces,
     Refusal,
     RefusalKind,
@@ -82,7 +82,7 @@ FAMILIES: dict[type[Message], Decoder[Any]] = {
     Changed: control_replies,
     Hint: control_replies,
     Unready: control_replies,
-    Busy: control_replies,
+    Pending: control_replies,
     Cut: data_requests,
     Pieces: data_replies,
     FetchParts: data_requests,
@@ -113,7 +113,7 @@ EXAMPLES: list[Message] = [
     Pieces(HASH[:16], HASH[:8]),
     FetchParts("dir/a", 5 << 20, HASH, [(7, 1000), (1 << 20, CHUNK_SIZE)]),
     Bundle(5000, 300),
-    Busy(),
+    Pending(),
 ]
 
 GOLDEN = [
@@ -243,7 +243,7 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         st.lists(st.tuples(st.integers(0, MAX_FILE_SIZE - 1), st.integers(1, CHUNK_SIZE)), min_size=1, max_size=4),
     ),
     st.builds(Bundle, st.integers(1, MAX_BUNDLE), st.integers(1, MAX_BUNDLE)),
-    st.builds(Busy),
+    st.builds(Pending),
 )
 
 
@@ -393,7 +393,7 @@ def test_a_torn_message_is_malformed(message: Message) -> None:
     for end in range(len(body)):
         with pytest.raises(MessageMalformed):
             FAMILIES[type(message)].decode(body[:end])
-    if isinstance(message, Busy):  # an optional one is skipped whatever it holds
+    if isinstance(message, Pending):  # an optional one is skipped whatever it holds
         assert control_replies.decode(body + b"\0") is None
         return
     with pytest.raises(MessageMalformed):
@@ -408,7 +408,7 @@ def test_fields_that_a_later_version_adds_are_passed_over() -> None:
 def test_a_message_of_another_family_is_malformed(message: Message) -> None:
     """An optional one is skipped instead."""
     for family in set(DECODERS) - {FAMILIES[type(message)]}:
-        if isinstance(message, Busy):
+        if isinstance(message, Pending):
             assert family.decode(encode(message)) is None
             continue
         with pytest.raises(MessageMalformed):

@@ -13,7 +13,6 @@ from leafsync.engine.core.messages import (
     MAX_BUNDLE,
     MAX_FRAME,
     Bundle,
-    Busy,
     Change,
     Changed,
     ChangeKind,
@@ -27,6 +26,7 @@ from leafsync.engine.core.messages import (
     Listing,
     ListRequest,
     Message,
+    Pending,
     Refusal,
     RefusalKind,
     Welcome,
@@ -419,14 +419,16 @@ async def test_case_46_hints_without_end(client: Device, hostile: MakeHostile) -
         assert "hinted more than" in await put_out(client, server)
 
 
-async def test_case_46_busy_without_end(client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_case_46_pending_without_end(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is no answer, however often it is said."""
-    monkeypatch.setattr(connect, "MAX_BUSY", 100)
+    monkeypatch.setattr(connect, "MAX_PENDING", 100)
     server = await hostile({})
     client.write("mine", "content")
-    server.change = says(*[Busy()] * 101, Changed([], True))
+    server.change = says(*[Pending()] * 101, Changed([], True))
     async with asyncio.timeout(20):
-        assert "busy more than" in await put_out(client, server, **PUSHES)
+        assert "pending more than" in await put_out(client, server, **PUSHES)
 
 
 # 47: beyond the schema

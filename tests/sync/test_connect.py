@@ -8,10 +8,10 @@ import pytest
 
 from leafsync.engine.core.index import Index
 from leafsync.engine.core.messages import (
-    Busy,
     Changed,
     CloseCode,
     ControlReply,
+    Pending,
     Refusal,
     RefusalKind,
     control_replies,
@@ -100,12 +100,12 @@ def on_a_jumping_clock(work: Coroutine[Any, Any, tuple[list[Refusal], float]]) -
         return runner.run(work)
 
 
-def busy(seconds: float, times: int = 1_000_000) -> Script:
-    return ((seconds, Busy()) for _time in range(times))
+def pending(seconds: float, times: int = 1_000_000) -> Script:
+    return ((seconds, Pending()) for _time in range(times))
 
 
-def test_a_side_that_says_it_is_busy_is_waited_for() -> None:
-    waiting = Waiting(lambda _progress: [*busy(LATE, 5), (LATE, Changed([REFUSED], True))])
+def test_a_side_that_says_it_is_pending_is_waited_for() -> None:
+    waiting = Waiting(lambda _progress: [*pending(LATE, 5), (LATE, Changed([REFUSED], True))])
     refusals, seconds = waiting.change()
     assert refusals == [REFUSED]
     assert seconds == pytest.approx(6 * LATE, abs=1)
@@ -115,34 +115,34 @@ def test_a_side_that_says_it_is_busy_is_waited_for() -> None:
 @pytest.mark.parametrize("times", [0, 3])
 def test_a_side_that_says_nothing_any_more_is_given_up(times: int) -> None:
     with pytest.raises(PeerStalled, match=f"{CHANGE_DEADLINE:g} s"):
-        Waiting(lambda _progress: busy(LATE, times)).change()
+        Waiting(lambda _progress: pending(LATE, times)).change()
 
 
-def test_a_side_that_says_for_ever_that_it_is_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "BUSY_DEADLINE", 1000.0)
+def test_a_side_that_says_for_ever_that_it_is_pending_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "PENDING_DEADLINE", 1000.0)
     with pytest.raises(PeerStalled, match="1000 s"):
-        Waiting(lambda _progress: busy(LATE)).change()
+        Waiting(lambda _progress: pending(LATE)).change()
 
 
-def test_a_side_that_is_busy_and_takes_content_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_side_that_is_pending_and_takes_content_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A long upload is no reason to give up, whatever is said beside it."""
-    monkeypatch.setattr(connect, "BUSY_DEADLINE", 100.0)
-    monkeypatch.setattr(connect, "MAX_BUSY", 3)
+    monkeypatch.setattr(connect, "PENDING_DEADLINE", 100.0)
+    monkeypatch.setattr(connect, "MAX_PENDING", 3)
 
     def taking(progress: Progress) -> Iterator[tuple[float, ControlReply]]:
         for _time in range(20):
-            yield from busy(40, 2)
+            yield from pending(40, 2)
             progress.sent += 1
         yield 40, Changed([], True)
 
     waiting = Waiting(taking)
     refusals, seconds = waiting.change()
     assert not refusals
-    assert seconds > 10 * connect.BUSY_DEADLINE
+    assert seconds > 10 * connect.PENDING_DEADLINE
 
 
-def test_a_side_that_says_too_often_that_it_is_busy_breaks_the_protocol() -> None:
-    waiting = Waiting(lambda _progress: busy(0))
-    with pytest.raises(ProtocolViolated, match=f"busy more than {connect.MAX_BUSY} times"):
+def test_a_side_that_says_too_often_that_it_is_pending_breaks_the_protocol() -> None:
+    waiting = Waiting(lambda _progress: pending(0))
+    with pytest.raises(ProtocolViolated, match=f"pending more than {connect.MAX_PENDING} times"):
         waiting.change()
     assert waiting.connection.closed == [CloseCode.PROTOCOL]

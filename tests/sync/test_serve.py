@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from leafsync.engine.core.messages import Busy, Change, Changed, ChangeKind, ChangeRequest, control_replies
+from leafsync.engine.core.messages import Change, Changed, ChangeKind, ChangeRequest, Pending, control_replies
 from leafsync.engine.net.identity import Identity
 from leafsync.engine.sync import serve
 from leafsync.engine.sync.serving import ServeJob
@@ -20,7 +20,7 @@ def changing(job: ServeJob) -> asyncio.Lock:
 
 
 async def test_a_device_that_waits_for_its_turn_is_told_so(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "BUSY_INTERVAL", 0.01)
+    monkeypatch.setattr(serve, "PENDING_INTERVAL", 0.01)
     identity = Identity.generate()
     pair.server.engine.trust.add(identity.fingerprint, name="second", confirmed="test")
     job = await pair.server.serve()
@@ -29,10 +29,10 @@ async def test_a_device_that_waits_for_its_turn_is_told_so(pair: Pair, monkeypat
         async with changing(job):
             await talk.say(ChangeRequest([Change(ChangeKind.MAKE_DIRECTORY, "new")], True))
             for _time in range(3):
-                assert await talk.hear(control_replies) == Busy()
+                assert await talk.hear(control_replies) == Pending()
             assert "new" not in pair.server.tree()
             assert [peer.activity for peer in job.status().peers] == ["waiting for its turn"]
-        while isinstance(answer := await talk.hear(control_replies), Busy):
+        while isinstance(answer := await talk.hear(control_replies), Pending):
             pass
         assert answer == Changed([], True)
         assert "new" in pair.server.tree()
@@ -40,7 +40,7 @@ async def test_a_device_that_waits_for_its_turn_is_told_so(pair: Pair, monkeypat
 
 async def test_nothing_is_said_between_changes(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that does not wait for changes would not know what it means."""
-    monkeypatch.setattr(serve, "BUSY_INTERVAL", 0.001)
+    monkeypatch.setattr(serve, "PENDING_INTERVAL", 0.001)
     pair.client.write("mine", "x", mtime=OLD)
     pair.server.write("theirs", "y", mtime=OLD)
     job = await pair.server.serve()

@@ -329,14 +329,14 @@ class Unready(Message, frozen=True, tag=15, array_like=True):
     reason: ShortText
 
 
-class Busy(Message, frozen=True, tag=129, array_like=True):
+class Pending(Message, frozen=True, tag=129, array_like=True):
     """The changes that were asked for are being carried out, or wait until those of other devices are. Comes now and
     then before their answer.
     """
 
 
 ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest
-ControlReply = Welcome | Digest | Listing | Changed | Hint | Unready | Busy
+ControlReply = Welcome | Digest | Listing | Changed | Hint | Unready | Pending
 DataRequest = Fetch | Cut | FetchParts
 DataReply = Leaves | Chunk | End | Abort | Pieces | Bundle
 

@@ -10,7 +10,6 @@ from leafsync.engine.core.messages import (
     FEATURES,
     MAX_ITEMS,
     PROTOCOL_VERSION,
-    Busy,
     Changed,
     ChangeRequest,
     CloseCode,
@@ -21,6 +20,7 @@ from leafsync.engine.core.messages import (
     Hint,
     Listing,
     ListRequest,
+    Pending,
     Refusal,
     Unready,
     Welcome,
@@ -238,19 +238,19 @@ class Client:
         return refusals
 
     async def _changed(self, progress: Progress) -> ControlReply | None:
-        """Return the next answer; before it the other side may say that it is busy, as long as it takes content and for
-        BUSY_DEADLINE after that.
+        """Return the next answer; before it the other side may say that it is pending, as long as it takes content
+        and for PENDING_DEADLINE after that.
         """
         connection, clock = self._connection, asyncio.get_running_loop()
         said, since, sent = 0, clock.time(), progress.sent
-        while isinstance(reply := await patiently(connection, lambda: self._reply(CHANGE_DEADLINE)), Busy):
+        while isinstance(reply := await patiently(connection, lambda: self._reply(CHANGE_DEADLINE)), Pending):
             if progress.sent != sent:
                 said, since, sent = 0, clock.time(), progress.sent
             said += 1
-            if said > MAX_BUSY:
-                raise violated(connection, f"it said that it is busy more than {MAX_BUSY} times")
-            if clock.time() - since > BUSY_DEADLINE:
-                raise PeerStalled(peer=connection.address, seconds=f"{BUSY_DEADLINE:g}")
+            if said > MAX_PENDING:
+                raise violated(connection, f"it said that the answer is pending more than {MAX_PENDING} times")
+            if clock.time() - since > PENDING_DEADLINE:
+                raise PeerStalled(peer=connection.address, seconds=f"{PENDING_DEADLINE:g}")
         return reply
 
 
@@ -258,12 +258,13 @@ CHANGE_DEADLINE = 300.0
 """Seconds in which the other side must move or say something while it changes its folder: a slow disk may have to
 flush gigabytes before it does."""
 
-BUSY_DEADLINE = 24 * 3600.0
-"""Seconds in which the other side may say that it is busy and take nothing: others may have to bring terabytes there
-first (10 TB at 1 Gbit/s). One that only ever says so holds up no more than a pass that it could refuse anyway."""
+PENDING_DEADLINE = 24 * 3600.0
+"""Seconds in which the other side may say that the answer is pending and take nothing: others may have to bring
+terabytes there first (10 TB at 1 Gbit/s). One that only ever says so holds up no more than a pass that it could refuse
+anyway."""
 
-MAX_BUSY = 10_000
-"""Times in a row that it may say so: more than three times as many as come in BUSY_DEADLINE."""
+MAX_PENDING = 10_000
+"""Times in a row that it may say so: more than three times as many as come in PENDING_DEADLINE."""
 
 
 async def _serve(sender: Sender, offer: Callable[[], Offer]) -> None:

@@ -13,7 +13,6 @@ from leafsync.engine.core.messages import (
     MAX_ITEMS,
     MAX_REASON,
     PROTOCOL_VERSION,
-    Busy,
     Changed,
     ChangeRequest,
     CloseCode,
@@ -24,6 +23,7 @@ from leafsync.engine.core.messages import (
     Hint,
     Listing,
     ListRequest,
+    Pending,
     Refusal,
     Unready,
     Welcome,
@@ -54,7 +54,7 @@ from leafsync.errors import (
 HELLO_DEADLINE = 10.0
 """Seconds a trusted device has for its HELLO: it has nothing to wait for (fault case 58)."""
 
-BUSY_INTERVAL = 30.0
+PENDING_INTERVAL = 30.0
 """Seconds after which a device that waits for its changes is told that it still has to: it gives up after ten times as
 long without a word, and a word costs a datagram."""
 
@@ -259,7 +259,7 @@ class Session:
             raise violated(self._connection, str(error)) from error
         done = asyncio.Event()
         async with task_group() as tasks:
-            tasks.create_task(_say_busy(control, done))
+            tasks.create_task(_say_pending(control, done))
             refused = await self._carry_out(receipt)
             done.set()
         for refusals, last in paged(refused, _refusal_cost, MAX_ITEMS):
@@ -295,14 +295,14 @@ class Session:
         return refusals + [refusal(problem.path, problem.reason) for problem in application.problems]
 
 
-async def _say_busy(control: Channel[ControlRequest], done: asyncio.Event) -> None:
+async def _say_pending(control: Channel[ControlRequest], done: asyncio.Event) -> None:
     """Tell the other device now and then that it has to wait, until its changes are `done`."""
     while not done.is_set():
         try:
-            async with asyncio.timeout(BUSY_INTERVAL):
+            async with asyncio.timeout(PENDING_INTERVAL):
                 await done.wait()
         except TimeoutError:
-            await control.send(Busy())
+            await control.send(Pending())
 
 
 def _entry_cost(entry: Entry) -> int:
