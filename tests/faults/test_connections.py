@@ -261,10 +261,7 @@ def settled(devices: list[Device], passes: list[int]) -> bool:
 
 
 def trees_are_equal(one: Device, two: Device) -> bool:
-    try:
-        return one.tree() == two.tree()
-    except FileNotFoundError:  # renamed just now
-        return False
+    return one.tree() == two.tree()
 
 
 async def come_to_rest(devices: list[Device], jobs: list[ConnectJob]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +55,11 @@ class Device:
         return (self.folder / path).read_bytes()
 
     def tree(self) -> dict[str, tuple[Any, ...]]:
-        """Everything below the folder that counts, but for our own directories."""
+        """
+        Everything below the folder that counts, but for our own directories.
+
+        Tests wait for a state of it while a pass changes it: what goes away while it is looked at is not there.
+        """
         found: dict[str, tuple[Any, ...]] = {}
         for directory, directories, files in os.walk(self.folder):
             at = Path(directory)
@@ -62,14 +67,8 @@ class Device:
                 directories[:] = [name for name in directories if not name.startswith(".leafsync_t")]
             for name in directories + files:
                 path = at / name
-                relative = str(path.relative_to(self.folder))
-                stat = path.lstat()
-                if path.is_symlink():
-                    found[relative] = ("link", str(path.readlink()))
-                elif path.is_dir():
-                    found[relative] = ("directory",)
-                else:
-                    found[relative] = ("file", path.read_bytes(), stat.st_mtime_ns, bool(stat.st_mode & 0o100))
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    found[str(path.relative_to(self.folder))] = described(path)
         return found
 
     def trash(self) -> set[str]:
@@ -104,6 +103,16 @@ class Device:
 
     def passes(self) -> list[PassSummary]:
         return [event.summary for event in self.seen(PassFinished)]
+
+
+def described(path: Path) -> tuple[Any, ...]:
+    """What counts of an entry of a folder."""
+    stat = path.lstat()
+    if path.is_symlink():
+        return ("link", str(path.readlink()))
+    if path.is_dir():
+        return ("directory",)
+    return ("file", path.read_bytes(), stat.st_mtime_ns, bool(stat.st_mode & 0o100))
 
 
 def connect_options(address: Address, folder: Path, *, mirror: bool = False, **options: Any) -> ConnectOptions:
