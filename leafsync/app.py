@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
+from textual.geometry import Size
 from textual.screen import Screen
 
 from leafsync.actions import ACTIONS, bind
@@ -51,6 +52,11 @@ tells, and keys are answered between pictures.
 
 REFUSALS_TOLD = 60.0
 """Seconds in which one toast tells of refused devices: strangers must not be able to fill the screen."""
+
+MIN_SIZE = Size(20, 6)
+"""Columns and lines that screens have at least. Nobody reads less, and below a few cells textual fails: it wraps text
+at no width and pages through lists of no height. What a smaller terminal has no room for is cut off by the terminal.
+"""
 
 
 def _serve_screen() -> Screen[Any]:
@@ -121,6 +127,17 @@ class LeafSyncApp(App[int]):
         self._refusals_told = 0.0
         self._theme_at_start = DEFAULT
         bridge.post = self.post_message
+
+    @property
+    def size(self) -> Size:
+        """Columns and lines that screens have: the terminal's, but for `MIN_SIZE`."""
+        return _at_least(super().size, MIN_SIZE)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Lay out at `MIN_SIZE` at least, before textual does; below it, a terminal that grows only shows more."""
+        event.size = _at_least(event.size, MIN_SIZE)
+        if event.size == self.size:
+            self.refresh()
 
     def get_default_screen(self) -> Screen[Any]:
         """Below the modes there is an empty one."""
@@ -294,3 +311,7 @@ class LeafSyncApp(App[int]):
                 self.call_later(screen.run_action, name)
 
             yield SystemCommand(f"{group}: {action.label.lower()}", action.help, run)
+
+
+def _at_least(size: Size, least: Size) -> Size:
+    return Size(max(size.width, least.width), max(size.height, least.height))

@@ -3,6 +3,11 @@
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
+from textual.screen import Screen
+from textual.widgets import OptionList
+
+from leafsync.app import MIN_SIZE
 from leafsync.progress import Progress
 from leafsync.screens.transfers import TransfersScreen
 from leafsync.widgets.top_bar import TopBar
@@ -70,3 +75,27 @@ async def test_a_keymap_changes_the_key_of_both_things_that_it_does(tmp_path: Pa
         await stage.sees("z Put away")
         await stage.press("z")
         await stage.until(lambda: not stage.bridge.ended)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (6, 44), (80, 1), (80, 3)])
+async def test_a_terminal_made_too_small_to_read_does_no_harm(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.jobs(cast.serving())
+        await stage.open("serve")
+        before = screen_text(stage.app)
+        await stage.pilot.resize_terminal(*size)
+        await stage.press("ctrl+p")
+        await stage.until(lambda: stage.app.screen.query_one(OptionList).option_count > 8)
+        await stage.press("pagedown", "pageup", "end", "home", "escape")
+        await stage.pilot.resize_terminal(80, 24)
+        await stage.until(lambda: screen_text(stage.app) == before)
+
+
+async def test_more_of_a_tiny_terminal_is_painted_when_it_grows(tmp_path: Path) -> None:
+    async with staged(tmp_path, size=(80, 24)) as stage:
+        await stage.open("serve")
+        await stage.pilot.resize_terminal(3, 2)
+        with patch.object(Screen, "refresh", autospec=True, side_effect=Screen.refresh) as refresh:
+            await stage.pilot.resize_terminal(5, 4)
+            assert any(not call.args[1:] for call in refresh.mock_calls)
+        assert stage.app.size == MIN_SIZE
