@@ -50,6 +50,9 @@ FAST_TICKS = 2
 tells, and keys are answered between pictures.
 """
 
+MOVING = (PassState.TRANSFERRING, PassState.SENDING, PassState.WAITING)
+"""What jobs do that are asked about before they are left."""
+
 REFUSALS_TOLD = 60.0
 """Seconds in which one toast tells of refused devices: strangers must not be able to fill the screen."""
 
@@ -285,7 +288,7 @@ class LeafSyncApp(App[int]):
 
     def _moving(self) -> bool:
         snapshot = self.bridge.snapshot()
-        here = any(job.state in (PassState.TRANSFERRING, PassState.SENDING) for job in snapshot.connecting)
+        here = any(job.state in MOVING for job in snapshot.connecting)
         return here or any(peer.activity in ("sending", "receiving") for job in snapshot.serving for peer in job.peers)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:

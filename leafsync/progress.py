@@ -39,6 +39,9 @@ MAX_LISTED = 20
 ARROWS = {PassState.TRANSFERRING: ("↓", "<"), PassState.SENDING: ("↑", ">")}
 """Shown before a file for the way it goes, here or there; the second one where there is only ASCII."""
 
+QUIET_STATES = (PassState.CONNECTING, PassState.SCANNING, PassState.COMPARING, PassState.WAITING)
+"""Parts of a pass in which nothing moves that could be counted."""
+
 MAX_ETA = 99 * 3600
 """Seconds beyond which the time left is not shown: it would be a guess."""
 
@@ -258,7 +261,7 @@ class Progress:
         return [line for job in self._snapshot.connecting if (line := self._line(job))]
 
     def _line(self, job: ConnectStatus) -> str:
-        if job.state in (PassState.CONNECTING, PassState.SCANNING, PassState.COMPARING):
+        if job.state in QUIET_STATES:
             return _state_text(job)
         if job.state in ARROWS:
             return f"{job.state}: " + ", ".join(self._totals(job))
@@ -321,6 +324,7 @@ def _state_text(job: ConnectStatus) -> str:
         PassState.COMPARING: f"comparing with {address}",
         PassState.TRANSFERRING: "transferring",
         PassState.SENDING: "sending",
+        PassState.WAITING: f"waiting for {address} to write, or for its turn there",
         PassState.IN_SYNC: f"in sync with {address}",
         PassState.RECONNECTING: f"connecting to {address} again in {job.retry_in:.0f} s",
         PassState.ASKING: f"{address} shows a fingerprint that nobody has confirmed yet",

@@ -72,6 +72,7 @@ STATES = {
     PassState.COMPARING: ("◌", "comparing", "$primary"),
     PassState.TRANSFERRING: ("↓", "receiving", "$primary"),
     PassState.SENDING: ("↑", "sending", "$primary"),
+    PassState.WAITING: ("↑", "waits for the other device", "$warning"),
     PassState.IN_SYNC: ("✓", "in sync", "$success"),
     PassState.RECONNECTING: ("◌", "reconnecting", "$warning"),
     PassState.PAUSED: ("‖", "paused", "$warning"),

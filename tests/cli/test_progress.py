@@ -138,6 +138,7 @@ def test_line_without_a_terminal(progress: Progress) -> None:
         (PassState.CONNECTING, "", "connecting to nas\\x1b:1", True),
         (PassState.SCANNING, "", "scanning /f\\x07", True),
         (PassState.COMPARING, "", "comparing with nas\\x1b:1", True),
+        (PassState.WAITING, "", "waiting for nas\\x1b:1 to write, or for its turn there", True),
         (PassState.IN_SYNC, "", "in sync with nas\\x1b:1", False),
         (PassState.RECONNECTING, "gone\x1b", "connecting to nas\\x1b:1 again in 4 s: gone\\x1b", False),
         (PassState.PAUSED, "", "paused", False),

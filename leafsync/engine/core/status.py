@@ -81,6 +81,7 @@ class PassState(enum.StrEnum):
     COMPARING = "comparing"
     TRANSFERRING = "transferring"
     SENDING = "sending"
+    WAITING = "waiting for the other device"
     IN_SYNC = "in sync"
     RECONNECTING = "reconnecting"
     PAUSED = "paused"

@@ -246,6 +246,7 @@ class Client:
         while isinstance(reply := await patiently(connection, lambda: self._reply(CHANGE_DEADLINE)), Pending):
             if progress.sent != sent:
                 said, since, sent = 0, clock.time(), progress.sent
+            progress.pend()
             said += 1
             if said > MAX_PENDING:
                 raise violated(connection, f"it said that the answer is pending more than {MAX_PENDING} times")

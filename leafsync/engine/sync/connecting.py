@@ -79,6 +79,8 @@ class ConnectJob(Job):
         """Return what this job does now."""
         connection, progress = self._connection, self._progress
         state = PassState.PAUSED if self.paused else self._state
+        if state is PassState.SENDING and progress is not None and progress.pending:
+            state = PassState.WAITING
         return ConnectStatus(
             id=self.id,
             folder=self._context.share.folder.path,

@@ -25,6 +25,8 @@ class Progress:
         self.fetched = 0
         self.reused = 0
         self.sent = 0
+        self._pending_at: int | None = None
+        """The bytes that had been sent when the other side last said that its answer is pending."""
 
     def expect(self, direction: Direction, files: Collection[tuple[str, int]]) -> None:
         """Add what a plan moves: files as (path, size in bytes)."""
@@ -79,6 +81,15 @@ class Progress:
         self._log.add(key, count)
         self.sent += count
         self.bytes_done += count
+
+    def pend(self) -> None:
+        """Say that the other side's answer is pending."""
+        self._pending_at = self.sent
+
+    @property
+    def pending(self) -> bool:
+        """Whether the other side said so, and has taken nothing since."""
+        return self._pending_at == self.sent
 
     def finish_sending(self, path: str, error: str = "") -> None:
         """Say that what was asked for of the file at `path` has been sent, or why it cannot be."""

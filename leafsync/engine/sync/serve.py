@@ -54,9 +54,12 @@ from leafsync.errors import (
 HELLO_DEADLINE = 10.0
 """Seconds a trusted device has for its HELLO: it has nothing to wait for (fault case 58)."""
 
+PENDING_FIRST = 3.0
+"""Seconds after which a device that waits for its changes is told that it has to: it can show that then, and most
+changes are done by then."""
+
 PENDING_INTERVAL = 30.0
-"""Seconds after which a device that waits for its changes is told that it still has to: it gives up after ten times as
-long without a word, and a word costs a datagram."""
+"""Seconds after which it is told so again: it gives up after ten times as long without a word."""
 
 ENTRY_BYTES = 72
 """Bytes of an entry on the wire beside its name and target: hash, numbers and their headers."""
@@ -297,12 +300,14 @@ class Session:
 
 async def _say_pending(control: Channel[ControlRequest], done: asyncio.Event) -> None:
     """Tell the other device now and then that it has to wait, until its changes are `done`."""
+    patience = PENDING_FIRST
     while not done.is_set():
         try:
-            async with asyncio.timeout(PENDING_INTERVAL):
+            async with asyncio.timeout(patience):
                 await done.wait()
         except TimeoutError:
             await control.send(Pending())
+            patience = PENDING_INTERVAL
 
 
 def _entry_cost(entry: Entry) -> int:
