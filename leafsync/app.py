@@ -31,7 +31,7 @@ from leafsync.bridge import (
     Warned,
 )
 from leafsync.errors import PeerChanged
-from leafsync.progress import Meter, Progress, format_count
+from leafsync.progress import ARROWS, Meter, Progress, format_count
 from leafsync.screens.base import MainScreen, toast
 from leafsync.settings import Settings
 from leafsync.text import printable
@@ -50,7 +50,7 @@ FAST_TICKS = 2
 tells, and keys are answered between pictures.
 """
 
-MOVING = (PassState.TRANSFERRING, PassState.SENDING, PassState.WAITING)
+MOVING = (*ARROWS, PassState.WAITING)
 """What jobs do that are asked about before they are left."""
 
 REFUSALS_TOLD = 60.0
@@ -134,11 +134,11 @@ class LeafSyncApp(App[int]):
     @property
     def size(self) -> Size:
         """Columns and lines that screens have: the terminal's, but for `MIN_SIZE`."""
-        return _at_least(super().size, MIN_SIZE)
+        return _legible(super().size)
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay out at `MIN_SIZE` at least, before textual does; below it, a terminal that grows only shows more."""
-        event.size = _at_least(event.size, MIN_SIZE)
+        event.size = _legible(event.size)
         if event.size == self.size:
             self.refresh()
 
@@ -316,5 +316,5 @@ class LeafSyncApp(App[int]):
             yield SystemCommand(f"{group}: {action.label.lower()}", action.help, run)
 
 
-def _at_least(size: Size, least: Size) -> Size:
-    return Size(max(size.width, least.width), max(size.height, least.height))
+def _legible(size: Size) -> Size:
+    return Size(max(size.width, MIN_SIZE.width), max(size.height, MIN_SIZE.height))

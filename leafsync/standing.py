@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from leafsync.engine.core.status import ConnectStatus, PassState, PassSummary, PeerStatus, ServeStatus, Snapshot
-from leafsync.progress import Progress
+from leafsync.progress import ARROWS, Progress
 
 STATE_VERSION = 1
 """`v` of what a run keeps; raised by a change that another version could not show."""
@@ -53,7 +53,7 @@ class Standing:
         if job.state in (PassState.CONNECTING, PassState.RECONNECTING):
             known.in_sync_since = None
         summary = known.summary
-        moving = job.state in (PassState.TRANSFERRING, PassState.SENDING)
+        moving = job.state in ARROWS
         return {
             "job": job.id,
             "kind": "connect",

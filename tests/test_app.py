@@ -92,7 +92,7 @@ async def test_a_terminal_made_too_small_to_read_does_no_harm(tmp_path: Path, si
 
 
 async def test_more_of_a_tiny_terminal_is_painted_when_it_grows(tmp_path: Path) -> None:
-    async with staged(tmp_path, size=(80, 24)) as stage:
+    async with staged(tmp_path) as stage:
         await stage.open("serve")
         await stage.pilot.resize_terminal(3, 2)
         with patch.object(Screen, "refresh", autospec=True, side_effect=Screen.refresh) as refresh:

@@ -55,8 +55,7 @@ class Device:
         return (self.folder / path).read_bytes()
 
     def tree(self) -> dict[str, tuple[Any, ...]]:
-        """
-        Everything below the folder that counts, but for our own directories.
+        """Everything below the folder that counts, but for our own directories.
 
         Tests wait for a state of it while a pass changes it: what goes away while it is looked at is not there.
         """

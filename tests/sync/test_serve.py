@@ -55,7 +55,7 @@ async def test_a_device_shows_that_it_waits_for_its_turn(pair: Pair, monkeypatch
     await ours.stop()
 
 
-async def test_a_device_that_is_taken_from_does_not_show_that_it_waits() -> None:
+def test_a_device_that_is_taken_from_does_not_show_that_it_waits() -> None:
     progress = Progress(lambda: (0, 0))
     seen = [progress.pending]
     progress.pend()
