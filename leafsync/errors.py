@@ -3,8 +3,8 @@
     LeafSyncError                      1  anything that failed
     ├── UsageError                     2  what was asked for cannot be done as asked
     │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, FolderIdentityLost, PathRefused
-    │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, DeviceUnknown, DeviceAmbiguous, DeviceExists
-    │   ├── PassUnknown, PassAmbiguous, PathUnrestorable, ConflictUnknown
+    │   ├── PathNotOffered, AddressMalformed, AddressUnusable, FingerprintMalformed
+    │   ├── DeviceUnknown, DeviceAmbiguous, DeviceExists, PassUnknown, PassAmbiguous, PathUnrestorable, ConflictUnknown
     │   └── ConfigMalformed, TrustMalformed, IdentityUnusable, StoreUnusable
     ├── Unreachable                    4  the other device cannot be talked to (any more)
     │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled, StreamReset,
@@ -86,6 +86,10 @@ class FolderIdentityLost(UsageError):
 
 class PathRefused(UsageError):
     """The path {path} cannot be synced: {reason}."""
+
+
+class PathNotOffered(UsageError):
+    """{peer} offers {offered} alone, not {path}. Give a path of that to --file, or leave it out."""
 
 
 class AddressMalformed(UsageError):

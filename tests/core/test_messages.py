@@ -93,7 +93,7 @@ DECODERS: tuple[Decoder[Any], ...] = (control_requests, control_replies, data_re
 
 EXAMPLES: list[Message] = [
     Hello([1, 2], ["zstd"], "laptop", "leafsync 0.1"),
-    Welcome(1, [], "server", "leafsync 0.1", "0f", True, True),
+    Welcome(1, [], "server", "leafsync 0.1", "0f", True, True, "dir"),
     DigestRequest(),
     DigestRequest("dir/a"),
     Digest(HASH, 3, 1 << 40, 0, 5),
@@ -118,7 +118,7 @@ EXAMPLES: list[Message] = [
 
 GOLDEN = [
     "950192010291a47a737464a66c6170746f70ac6c65616673796e6320302e31",
-    "98020190a6736572766572ac6c65616673796e6320302e31a23066c3c3",
+    "99020190a6736572766572ac6c65616673796e6320302e31a23066c3c3a3646972",
     "9203a0",
     "9203a56469722f61",
     "9604c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f03cf00000100000000000005",
@@ -149,9 +149,9 @@ def test_every_message_has_its_published_bytes(message: Message, golden: str) ->
     assert FAMILIES[type(message)].decode(bytes.fromhex(golden)) == message
 
 
-def test_a_welcome_of_an_older_device_says_nothing_of_names_that_fold() -> None:
+def test_a_welcome_of_an_older_device_says_nothing_of_names_that_fold_or_what_is_offered() -> None:
     older = bytes.fromhex("97020190a6736572766572ac6c65616673796e6320302e31a23066c3")
-    assert control_replies.decode(older) == Welcome(1, [], "server", "leafsync 0.1", "0f", True, False)
+    assert control_replies.decode(older) == Welcome(1, [], "server", "leafsync 0.1", "0f", True, False, "")
 
 
 def test_every_message_has_an_example_and_a_tag_of_its_own() -> None:

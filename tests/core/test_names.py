@@ -12,8 +12,10 @@ from leafsync.engine.core.names import (
     MAX_NAME,
     MAX_PATH,
     collision_key,
+    inside,
     join,
     name_problem,
+    narrower,
     parent,
     path_problem,
     target_problem,
@@ -342,3 +344,18 @@ def test_normal_forms_share_a_key(name: str) -> None:
 def test_joining_and_parents() -> None:
     assert (join("", "a"), join("a", "b"), join("a/b", "c")) == ("a", "a/b", "a/b/c")
     assert (parent("a"), parent("a/b"), parent("a/b/c"), parent("")) == ("", "a", "a/b", "")
+
+
+def test_what_is_inside_a_directory() -> None:
+    assert inside("a", "a")
+    assert inside("a/b/c", "a")
+    assert not inside("ab", "a")
+    assert not inside("a", "a/b")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "left"),
+    [("", "", ""), ("a", "", "a"), ("a/b", "a", "a/b"), ("a", "a", "a"), ("a", "ab", None), ("a/b", "a/c", None)],
+)
+def test_a_folder_restricted_to_two_paths(one: str, other: str, left: str | None) -> None:
+    assert narrower(one, other) == narrower(other, one) == left

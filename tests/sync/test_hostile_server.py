@@ -89,6 +89,14 @@ async def told(server: HostileServer, code: CloseCode) -> None:
 # HELLO
 
 
+@pytest.mark.parametrize("offered", ["../up", "/", "a//b", ".leafsync_tmp", "a\x00b"])
+async def test_an_offer_of_what_cannot_be(client: Device, hostile: MakeHostile, offered: str) -> None:
+    server = await hostile({"a": b"x"})
+    server.hello = says(Welcome(1, [], "hostile", "test", "0" * 32, True, False, offered))
+    await refused(client, server, ProtocolViolated)
+    await told(server, CloseCode.PROTOCOL)
+
+
 async def test_another_version(client: Device, hostile: MakeHostile) -> None:
     server = await hostile({"a": b"x"})
     server.hello = says(Welcome(7, [], "hostile", "test", "0" * 32, True))

@@ -28,6 +28,7 @@ from leafsync.engine.core.messages import (
     control_replies,
 )
 from leafsync.engine.core.reconcile import Mode
+from leafsync.engine.core.status import PassState
 from leafsync.engine.disk.folder import Folder
 from leafsync.engine.disk.scan import scan
 from leafsync.engine.disk.store import Store
@@ -37,7 +38,7 @@ from leafsync.engine.sync.connect import Client
 from leafsync.engine.sync.passes import Passes, Sides
 from leafsync.engine.sync.serve import Session
 from leafsync.engine.sync.serving import ServeJob
-from leafsync.errors import LeafSyncError, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
+from leafsync.errors import LeafSyncError, PathNotOffered, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
 from tests.support.devices import Device, Pair, until
 from tests.support.engines import MakeHostile
 from tests.support.hostile import HostileClient, HostileServer, Talk, connect_to, file_entry, pull_from, says, silence
@@ -413,6 +414,63 @@ async def test_a_server_of_one_file_takes_no_other(pair: Pair) -> None:
     assert (summary.sent, summary.problems) == (("dir/one",), ())
     assert set(pair.server.tree()) == {"dir", "dir/one", "hidden"}
     assert pair.server.read("hidden") == b"x"
+
+
+async def test_what_a_server_of_one_file_does_not_offer_is_not_deleted(pair: Pair) -> None:
+    """Both folders were the same as a whole; then one path of them is served alone."""
+    for path in ("a", "b", "dir/one", "dir/two"):
+        pair.server.write(path, f"content of {path}", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    await server.stop()
+    server = await pair.server.serve(file="dir")
+    before = pair.client.tree()
+    for mode in Mode:
+        assert not (await pair.client.pull(server, mode=mode, allow_deletes=True)).changed
+        assert pair.client.tree() == before
+    (pair.server.folder / "dir/two").unlink()
+    summary = await pair.client.sync(server, allow_deletes=True)
+    assert summary.trashed == ("dir/two",)
+    await server.stop()
+    (pair.client.folder / "b").unlink()
+    summary = await pair.client.sync(await pair.server.serve(), allow_deletes=True)
+    assert (summary.remote_trashed, summary.fetched, summary.sent) == (("b",), (), ())
+    assert same(pair)
+
+
+async def test_of_what_a_server_offers_no_more_than_was_asked_for(pair: Pair) -> None:
+    for path in ("a", "dir/one", "dir/two"):
+        pair.server.write(path, f"content of {path}", mtime=OLD)
+    server = await pair.server.serve(file="dir")
+    assert (await pair.client.sync(server, file="dir/one")).fetched == ("dir/one",)
+    assert set(pair.client.tree()) == {"dir", "dir/one"}
+
+
+async def test_a_path_that_a_server_does_not_offer(pair: Pair) -> None:
+    server = await pair.server.serve(file="dir")
+    pair.client.write("dirt", "mine", mtime=OLD)
+    with pytest.raises(PathNotOffered, match="offers dir alone, not dirt"):
+        await pair.client.sync(server, file="dirt")
+    assert set(pair.client.tree()) == {"dirt"}
+
+
+async def test_an_edit_beside_what_a_server_offers_starts_no_pass(pair: Pair) -> None:
+    """Nor is it what the next pass finds: both have what was agreed on."""
+    for path in ("a", "dir/one"):
+        pair.server.write(path, f"content of {path}", mtime=OLD)
+    await pair.client.sync(server := await pair.server.serve())
+    await server.stop()
+    job = await pair.client.connect(await pair.server.serve(file="dir"), mode=Mode.BOTH)
+    await until(lambda: job.status().state is PassState.IN_SYNC)
+    assert job.status().file == "dir"
+    passes = len(pair.client.passes())
+    pair.client.write("a", "edited", mtime=OLD + 5)
+    pair.client.write("dir/one", "edited", mtime=OLD + 5)
+    await until(lambda: pair.server.read("dir/one") == b"edited")
+    await until(lambda: job.status().state is PassState.IN_SYNC)
+    await job.stop()
+    assert all(not summary.trashed and set(summary.sent) <= {"dir/one"} for summary in pair.client.passes()[passes:])
+    assert pair.server.read("a") == b"content of a"
 
 
 # Held deletes

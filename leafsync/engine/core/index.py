@@ -16,7 +16,7 @@ import msgspec
 from blake3 import blake3
 
 from leafsync.engine.core.merkle import HASH_SIZE, MAX_FILE_SIZE
-from leafsync.engine.core.names import MAX_NAME, MAX_PATH, join, parent
+from leafsync.engine.core.names import MAX_NAME, MAX_PATH, inside, join, parent
 
 _DIRECTORY = blake3(derive_key_context="leafsync/1 directory")
 _ENTRY = struct.Struct(">HBQqBH")
@@ -220,7 +220,7 @@ class Index:
         if not path:
             return self
         kept: dict[str, Sequence[Entry]] = {"": ()}
-        problems = [problem for problem in self.problems if _inside(problem.path, path)]
+        problems = [problem for problem in self.problems if inside(problem.path, path)]
         at = ""
         for name in path.split("/"):
             entry = find(self.children(at), name)
@@ -233,7 +233,7 @@ class Index:
             kept[directory] = (entry,)
             if entry.kind is Kind.DIRECTORY:
                 kept[at] = ()
-        kept |= {directory: entries for directory, entries in self._directories.items() if _inside(directory, path)}
+        kept |= {directory: entries for directory, entries in self._directories.items() if inside(directory, path)}
         states = {
             directory: [self.state(join(directory, entry.name)) or 0 for entry in kept[directory]] for directory in kept
         }
@@ -251,10 +251,6 @@ def _in_order(states: Mapping[str, Sequence[int]], listings: Mapping[str, Sequen
             order = sorted(range(len(names)), key=names.__getitem__)
             ordered[path] = array("Q", [marks[number] for number in order])
     return ordered
-
-
-def _inside(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory}/")
 
 
 def _with_digests(directories: Mapping[str, Sequence[Entry]]) -> tuple[dict[str, Sequence[Entry]], bytes]:

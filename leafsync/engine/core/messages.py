@@ -115,6 +115,8 @@ class Welcome(Message, frozen=True, tag=2, array_like=True):
     """Whether this device may change it."""
     folds: bool = False
     """Whether names that differ in case are one there."""
+    only: Path = ""
+    """The path that is offered alone, "" for all of the folder: the rest is not gone, but not shown."""
 
 
 class DigestRequest(Message, frozen=True, tag=3, array_like=True):

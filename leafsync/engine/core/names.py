@@ -84,6 +84,22 @@ def path_problem(path: str) -> str | None:
     return None
 
 
+def inside(path: str, directory: str) -> bool:
+    """Whether `path` is `directory` or below it."""
+    return path == directory or path.startswith(f"{directory}/")
+
+
+def narrower(one: str, other: str) -> str | None:
+    """Return what a folder that is restricted to two paths comes down to, where "" restricts nothing; None if the two
+    have nothing in common.
+    """
+    if not one or not other:
+        return one or other
+    if inside(one, other):
+        return one
+    return other if inside(other, one) else None
+
+
 def target_problem(path: str, target: str) -> str | None:
     """Return why the symlink at `path` with this target cannot travel, or None.
 

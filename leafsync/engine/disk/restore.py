@@ -12,7 +12,7 @@ import msgspec
 
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
-from leafsync.engine.core.names import TRASH, parent
+from leafsync.engine.core.names import TRASH, inside, parent
 from leafsync.engine.disk.commit import replace
 from leafsync.engine.disk.folder import Folder, state_mark
 from leafsync.engine.disk.seen import change_error, check_path
@@ -46,7 +46,7 @@ def restore(folder: Folder, store: Store, record: PassRecord, path: str, trash: 
 def _brings_back(action: ActionRecord, path: str) -> bool:
     gone = action.source if action.kind is ActionKind.MOVED else action.path
     removes = action.kind in (ActionKind.MOVED, ActionKind.REPLACED, ActionKind.TRASHED) or action.kept
-    return bool(removes) and (gone == path or gone.startswith(f"{path}/"))
+    return bool(removes) and inside(gone, path)
 
 
 def _carry_out(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
 from leafsync.engine.core.index import Entry, Index, Kind, find
-from leafsync.engine.core.names import join
+from leafsync.engine.core.names import inside, join
 from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan
 from leafsync.engine.sync.share import Share
 
@@ -87,7 +87,7 @@ class Base:
     def _elsewhere(self, paths: frozenset[str]) -> frozenset[str]:
         """Return those that passes are not about."""
         only = self._only
-        return frozenset(path for path in paths if only and not (_inside(path, only) or _inside(only, path)))
+        return frozenset(path for path in paths if only and not (inside(path, only) or inside(only, path)))
 
     def _put(self, base: Index) -> None:
         if self._only:
@@ -109,9 +109,5 @@ def _joined(whole: Index, part: Index, path: str) -> Listings:
         if entry is None or entry.kind is not Kind.DIRECTORY:
             break
         listings.setdefault(at, ())
-    rest = {directory: entries for directory, entries in listings.items() if not _inside(directory, at)}
-    return rest | {directory: entries for directory, entries in part.directories.items() if _inside(directory, path)}
-
-
-def _inside(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory}/")
+    rest = {directory: entries for directory, entries in listings.items() if not inside(directory, at)}
+    return rest | {directory: entries for directory, entries in part.directories.items() if inside(directory, path)}

@@ -26,7 +26,7 @@ from leafsync.engine.core.messages import (
     Welcome,
     control_replies,
 )
-from leafsync.engine.core.names import join
+from leafsync.engine.core.names import join, narrower, path_problem
 from leafsync.engine.core.paging import paged
 from leafsync.engine.core.steps import Steps
 from leafsync.engine.net.connection import Connection
@@ -35,7 +35,7 @@ from leafsync.engine.sync.channel import REPLY_DEADLINE, SCAN_DEADLINE, Channel,
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer, Sender
 from leafsync.engine.sync.tasks import task_group
-from leafsync.errors import FolderUnready, PeerStalled, StreamReset, StreamStopped, VersionMismatch
+from leafsync.errors import FolderUnready, PathNotOffered, PeerStalled, StreamReset, StreamStopped, VersionMismatch
 
 Known = Callable[[str, bytes], Sequence[Entry] | None]
 """(directory, digest) -> its listing with that digest, None when it has to be asked for."""
@@ -92,8 +92,20 @@ class Client:
                 theirs=f"version {welcome.version}",
                 ours=f"version {PROTOCOL_VERSION}",
             )
+        if path_problem(welcome.only):
+            raise violated(self._connection, "it offers a path that cannot be")
         self.welcome = welcome
         self.features = frozenset(FEATURES).intersection(welcome.features)
+
+    def offered(self, only: str) -> str:
+        """Return what of the path `only`, "" for all, the other side offers: that is what passes can be about.
+
+        Raises PathNotOffered.
+        """
+        offered = narrower(only, self.welcome.only)
+        if offered is None:
+            raise PathNotOffered(peer=self._connection.address, offered=self.welcome.only, path=only)
+        return offered
 
     async def _reply(self, deadline: float | None) -> ControlReply | None:
         """Return the next answer; a hint may come before it."""

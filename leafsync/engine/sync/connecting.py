@@ -6,6 +6,8 @@ import secrets
 import time
 from collections.abc import Iterator
 
+import msgspec
+
 from leafsync.engine.core.backoff import backoff
 from leafsync.engine.core.events import PassFinished, PeerConnected, Reconnecting
 from leafsync.engine.core.messages import PROTOCOL_VERSION, CloseCode
@@ -63,6 +65,8 @@ class ConnectJob(Job):
         self._policy = ConnectPolicy(
             context.trust, options.address, fingerprint=options.fingerprint, accept_first=options.accept_first
         )
+        self._only = options.file
+        """The path that passes are about, "" for all of the folder: no more than the other side offers."""
         self._state = PassState.CONNECTING
         self._reason = ""
         self._retry_at = 0.0
@@ -87,7 +91,7 @@ class ConnectJob(Job):
             address=str(self._options.address),
             state=state,
             mode=self._options.mode,
-            file=self._options.file,
+            file=self._only,
             reason="" if self.paused else self._reason,
             peer=peer_status(connection, self._peer_name, state.value) if connection else None,
             totals=progress.totals if progress else Totals(),
@@ -238,7 +242,13 @@ class ConnectJob(Job):
             client = await self._greeted(connection)
             names = (context.device_name, self._peer_name)
             passes = Passes(
-                connection, client, context.share, options, names=names, on_state=self._enter, transfers=self.transfers
+                connection,
+                client,
+                context.share,
+                msgspec.structs.replace(options, file=self._only),
+                names=names,
+                on_state=self._enter,
+                transfers=self.transfers,
             )
             while True:
                 allowed = self._allowed
@@ -262,6 +272,7 @@ class ConnectJob(Job):
         policy.written()
         client = Client(connection, device_name=context.device_name, rate_mbps=options.rate_mbps)
         await client.greet()
+        self._only = client.offered(options.file)
         name = client.welcome.name
         device = await context.share.workers.run(context.trust.suggest_name, fingerprint, name)
         self._peer_name = device.name if device else name
@@ -281,6 +292,6 @@ class ConnectJob(Job):
                     if edited.is_set():
                         edited.clear()
                         scan = await self._context.share.scan(fresh=False)
-                        if scan.index.only(self._options.file).digest != passes.seen:
+                        if scan.index.only(self._only).digest != passes.seen:
                             break
         self._wanted.clear()

@@ -29,7 +29,7 @@ from leafsync.engine.core.messages import (
     Welcome,
     control_requests,
 )
-from leafsync.engine.core.names import path_problem
+from leafsync.engine.core.names import narrower, path_problem
 from leafsync.engine.core.paging import paged
 from leafsync.engine.core.reconcile import never
 from leafsync.engine.core.transfers import TransferLog
@@ -154,6 +154,7 @@ class Session:
                 self._share.identity,
                 self._terms.writable,
                 self._terms.writable and await self._share.workers.run(lambda: self._share.folder.folds_names),
+                self._terms.only,
             )
         )
         return hello.name
@@ -217,10 +218,7 @@ class Session:
 
     def _takes_part(self, path: str) -> bool:
         """Whether `path` is in what is offered, or leads to it."""
-        return all(
-            not only or f"{path}/".startswith(f"{only}/") or only.startswith(f"{path}/")
-            for only in (self._terms.only, self._only)
-        )
+        return all(narrower(path, only) is not None for only in (self._terms.only, self._only))
 
     async def _hint(self, control: Channel[ControlRequest]) -> None:
         """Tell the other device, once, when the folder is not any more what it was shown.
