@@ -3,7 +3,7 @@
 import pytest
 
 from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
-from leafsync.engine.core.index import NANOSECONDS, Entry, Index, Kind
+from leafsync.engine.core.index import IGNORED, NANOSECONDS, Entry, Index, Kind
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.steps import Fetch, Link, Move, Plan, Steps, Touch
 
@@ -72,6 +72,33 @@ def moved_on(base: Nested | None, local: Nested, remote: Nested) -> Nested:
 )
 def test_advance(base: Nested | None, local: Nested, remote: Nested, expected: Nested) -> None:
     assert moved_on(base, local, remote) == expected
+
+
+def test_what_a_rule_hides_is_no_more_agreed_on() -> None:
+    """It may be removed there unseen: to take it for gone here would be a delete because of a rule."""
+    base = index({"f": "1", "d": {"a": "1"}, "x": "1"})
+    hidden = [Entry("d", Kind.WITHHELD, target=IGNORED), Entry("f", Kind.WITHHELD, target=IGNORED)]
+    partly = Index({"": [*hidden, *index({"x": "1"}).children("")]})
+    for local, remote in ((base, partly), (partly, base)):
+        assert nested(Index(advance(base, local, remote.directories))) == {"x": "1"}
+
+
+def test_what_the_other_side_has_said_that_it_leaves_out_is_no_more_agreed_on() -> None:
+    base = index({"f": "1", "g": "1", "d": {"a": "1"}, "e": {"a": "1", "b": "1"}})
+    left_out = {("f", False), ("g", True), ("d", True), ("e/a", False)}
+    listings = advance(base, base, {"": ()}, left_out=lambda path, directory: (path, directory) in left_out)
+    assert nested(Index(listings)) == {"g": "1", "e": {"b": "1"}}
+
+
+def test_what_keeps_a_directory_there_that_is_not_here_is_remembered() -> None:
+    """A listing that the base has told of is not asked for again, and its digest says nothing of what is withheld."""
+    base, local = index({"d": {"a": "1", "z": "1"}, "e": {}}), index({"e": {}, "x": "1"})
+    remote = index({"d": {"a": "1", "w": "?", "z": "?"}, "e": {"w": "?"}})
+    after = base.replaced(advance(base, local, remote.directories))
+    names = {path: [(entry.name, entry.kind) for entry in after.children(path)] for path in ("d", "e")}
+    assert names == {"d": [("a", Kind.FILE), ("w", Kind.WITHHELD), ("z", Kind.FILE)], "e": []}
+    again = after.replaced(advance(after, local, index({"d": {"a": "1", "z": "1"}, "e": {}}).directories))
+    assert [entry.name for entry in again.children("d")] == ["a", "z"]
 
 
 def test_an_equal_directory_is_taken_from_the_local_side() -> None:

@@ -173,10 +173,19 @@ def test_listings_are_told_by_their_digest() -> None:
     index = Index(sample())
     digests = {path: entry.hash for path, entry in index.walk() if entry.kind is Kind.DIRECTORY} | {"": index.digest}
     for path, digest in digests.items():
-        assert index.listing(path, digest) is index.directories[path]
+        told = path not in ("", "d/e")  # their digests say nothing of what is withheld there
+        assert index.listing(path, digest) is (index.directories[path] if told else None)
         assert index.listing(path, bytes(32)) is None
+    assert Index({"": []}).listing("", Index({"": []}).digest) == ()
     for path in ("z", "nothing", "d/nothing"):
         assert index.listing(path, index.digest) is None
+
+
+def test_what_is_withheld_and_what_is_below_it() -> None:
+    index = Index(sample())
+    withheld = ["secret", "secret/below/it", "d/e/socket", "d/e/socket/below"]
+    assert all(index.withholds(path) for path in withheld)
+    assert not any(index.withholds(path) for path in ("", "z", "d", "d/e", "d/e/deep", "nothing", "d/nothing/below"))
 
 
 @given(st.sets(st.text("abc", min_size=1, max_size=3)), st.text("abc", max_size=3))

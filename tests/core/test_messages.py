@@ -43,6 +43,8 @@ from leafsync.engine.core.messages import (
     Hello,
     Hint,
     Leaves,
+    LeftOut,
+    LeftOutRequest,
     Listing,
     ListRequest,
     Message,
@@ -83,6 +85,8 @@ FAMILIES: dict[type[Message], Decoder[Any]] = {
     Hint: control_replies,
     Unready: control_replies,
     Pending: control_replies,
+    LeftOutRequest: control_requests,
+    LeftOut: control_replies,
     Cut: data_requests,
     Pieces: data_replies,
     FetchParts: data_requests,
@@ -113,6 +117,8 @@ EXAMPLES: list[Message] = [
     Pieces(HASH[:16], HASH[:8]),
     FetchParts("dir/a", 5 << 20, HASH, [(7, 1000), (1 << 20, CHUNK_SIZE)]),
     Bundle(5000, 300),
+    LeftOutRequest([("dir/a", False), ("dir/b", True)]),
+    LeftOut([0, 4]),
     Pending(),
 ]
 
@@ -138,6 +144,8 @@ GOLDEN = [
     "9311c410000102030405060708090a0b0c0d0e0fc4080001020304050607",
     "9512a56469722f61ce00500000c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f929207cd03e892ce00100000ce00100000",
     "9313cd1388cd012c",
+    "92149292a56469722f61c292a56469722f62c3",
+    "9215920004",
     "91cc81",
 ]
 
@@ -157,7 +165,7 @@ def test_a_welcome_of_an_older_device_says_nothing_of_names_that_fold_or_what_is
 def test_every_message_has_an_example_and_a_tag_of_its_own() -> None:
     tagged = [message for message in Message.__subclasses__() if message.__struct_config__.tag is not None]
     assert set(tagged) == set(FAMILIES) == {type(example) for example in EXAMPLES}
-    assert {message.__struct_config__.tag for message in tagged} == {*range(1, 20), 129}
+    assert {message.__struct_config__.tag for message in tagged} == {*range(1, 22), 129}
 
 
 def test_a_frame_is_its_length_and_its_body() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from msgspec.structs import replace
 
-from leafsync.engine.core.index import NANOSECONDS, Entry, Index, Kind
+from leafsync.engine.core.index import IGNORED, NANOSECONDS, Entry, Index, Kind
 from leafsync.engine.core.names import collision_key, join, parent
 from leafsync.engine.core.reconcile import (
     MAX_DELETE_SHARE,
@@ -42,7 +42,8 @@ def file(content: int = 1, *, seconds: int = 0, executable: bool = False) -> Ent
 
 EMPTY = Entry("", Kind.FILE, 0, 0, False, b"e" * 32)
 DIRECTORY = Entry("", Kind.DIRECTORY)
-WITHHELD = Entry("", Kind.WITHHELD, target="ignored")
+WITHHELD = Entry("", Kind.WITHHELD, target="unreadable")
+HIDDEN = Entry("", Kind.WITHHELD, target=IGNORED)
 
 
 def link(target: str = "a") -> Entry:
@@ -1033,9 +1034,8 @@ def test_an_equal_directory_needs_no_listing() -> None:
 # Properties
 
 
-leaves = st.sampled_from(
-    [file(), file(2), file(seconds=5), file(2, seconds=5), file(executable=True), EMPTY, link(), link("b"), WITHHELD]
-)
+files = [file(), file(2), file(seconds=5), file(2, seconds=5), file(executable=True), EMPTY]
+leaves = st.sampled_from([*files, link(), link("b"), WITHHELD, HIDDEN])
 names = st.sampled_from(["a", "b", "A", "x"])
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 
@@ -1203,7 +1203,8 @@ def test_a_second_pass_is_empty(history: History, mode: Mode, allow_deletes: boo
 def agree(base: Tree | None, local: Tree, remote: Tree) -> Tree:
     here, there = scan(local), scan(remote)
     index = Index(advance(None if base is None else scan(base), here, listings_for(here, there)))
-    tree = {path: named(path, DIRECTORY) if e.kind is Kind.DIRECTORY else e for path, e in index.walk()}
+    known = without_withheld(dict(index.walk()))
+    tree = {path: named(path, DIRECTORY) if e.kind is Kind.DIRECTORY else e for path, e in known.items()}
     assert all(not parent(path) or tree[parent(path)].kind is Kind.DIRECTORY for path in tree)
     return tree
 
@@ -1402,8 +1403,10 @@ def test_the_base_moves_on_to_what_both_agree_on_and_stays_elsewhere(history: Hi
     agreed, known = agree(base, local, remote), base or {}
     for path in known.keys() | local.keys() | remote.keys():
         here, there = local.get(path), remote.get(path)
-        if WITHHELD.kind in {entry.kind for entry in (here, there) if entry}:
-            assert agreed.get(path) == known.get(path)
+        withheld = [entry for entry in (here, there) if entry and entry.kind is Kind.WITHHELD]
+        if withheld:
+            hidden = any(entry.target == IGNORED for entry in withheld)
+            assert agreed.get(path) == (known.get(path) if not hidden else None)
         elif not any(within(path, {p for p, e in t.items() if e.kind is Kind.WITHHELD}) for t in (local, remote)):
             assert same(agreed.get(path), here if same(here, there) else known.get(path))
     assert agree(agreed, local, remote) == agreed

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from leafsync.engine.core.index import Kind
+from leafsync.engine.core.index import IGNORED, Kind
 from leafsync.engine.core.names import IGNORE_FILE, STAGING, TRASH, parent
 from leafsync.engine.disk.hashing import Cancelled, Hasher
 from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.store import Store
-from leafsync.engine.disk.walk import FEW, IGNORED, MOUNTED
+from leafsync.engine.disk.walk import FEW, MOUNTED
 from leafsync.errors import FolderMissing, FolderUnreadable
 from tests.disk.faults import FaultyFolder, write
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from leafsync.engine.core.index import Entry, Index, Kind, Problem
+from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, Problem
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import IGNORE_FILE, MAX_DEPTH, STAGING, TRASH, name_problem
 from leafsync.engine.disk import walk as walk_module
@@ -21,7 +21,7 @@ from leafsync.engine.disk.hashing import Cancelled, Hasher
 from leafsync.engine.disk.racy import RACY_NS
 from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.store import HashRow, Store
-from leafsync.engine.disk.walk import IGNORED, MOUNTED
+from leafsync.engine.disk.walk import MOUNTED
 from leafsync.errors import FolderMissing, FolderUnreadable
 from tests.disk.faults import TIME, FaultyFolder, content_leaves, content_root, write
 

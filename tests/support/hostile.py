@@ -32,6 +32,8 @@ from leafsync.engine.core.messages import (
     FetchParts,
     Hello,
     Leaves,
+    LeftOut,
+    LeftOutRequest,
     Listing,
     ListRequest,
     Message,
@@ -198,6 +200,7 @@ class HostileServer:
         self.item: Answer[FetchItem] = self.honest_item
         self.cut: Answer[Cut] = self.honest_cut
         self.parts: Answer[FetchParts] = self.honest_parts
+        self.left_out: Answer[LeftOutRequest] = says(LeftOut([]))
         self.change: Answer[ChangeRequest] = says(Changed([], True))
         self.asked: list[Message] = []
         """Every request so far, the items of FETCH one by one."""
@@ -330,6 +333,8 @@ class HostileServer:
                         await self.digest(talk, request)
                     case ListRequest():
                         await self.list(talk, request)
+                    case LeftOutRequest():
+                        await self.left_out(talk, request)
                     case ChangeRequest():
                         await self.change(talk, request)
 

@@ -8,6 +8,7 @@ import pytest
 
 from leafsync.engine.core.base import Look
 from leafsync.engine.core.index import Entry, Index, Kind
+from leafsync.engine.core.merge import never
 from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan
 from leafsync.engine.disk.store import Store
 from leafsync.engine.sync.base import Base
@@ -61,7 +62,7 @@ async def loaded(share: Share, only: str = "") -> dict[str, Any] | None:
 
 async def advanced(base: Base, local: Index, remote: dict[str, Any]) -> None:
     """Let it advance after a pass that had nothing to do."""
-    await base.advance(Look(local, remote), Look(local, remote), Plan())
+    await base.advance(Look(local, remote), Look(local, remote), Plan(), never)
 
 
 async def test_there_is_none_at_first(share: Share) -> None:

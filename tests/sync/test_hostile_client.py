@@ -21,6 +21,8 @@ from leafsync.engine.core.messages import (
     FetchItem,
     Hello,
     Leaves,
+    LeftOut,
+    LeftOutRequest,
     Listing,
     ListRequest,
     control_replies,
@@ -157,6 +159,21 @@ async def test_digests_of_paths_that_cannot_be(pair: Pair, attacked: Attacked, p
     talk = await attacked.attacker.greeted()
     await talk.say(DigestRequest(path))
     await refused(pair, attacked)
+
+
+@pytest.mark.parametrize("path", ["", "..", "../secret", "/etc/passwd", "a//b", ".leafsync_trash", "a\x00b"])
+async def test_questions_about_paths_that_cannot_be(pair: Pair, attacked: Attacked, path: str) -> None:
+    talk = await attacked.attacker.shown()
+    await talk.say(LeftOutRequest([("dir", True), (path, False)]))
+    await refused(pair, attacked)
+
+
+async def test_what_is_left_out_is_told_of_what_is_not_there_too(attacked: Attacked) -> None:
+    asked = [("dir/small", False), ("secret.log", False), ("no.log", False), ("nowhere", False), ("x.log/below", True)]
+    talk = await attacked.attacker.greeted()
+    assert await attacked.attacker.ask(talk, LeftOutRequest(asked)) == LeftOut([]), "before there is an offer"
+    await attacked.attacker.ask(talk, DigestRequest())
+    assert await attacked.attacker.ask(talk, LeftOutRequest(asked)) == LeftOut([1, 2, 4])
 
 
 async def test_a_listing_names_what_is_ignored_as_withheld_alone(attacked: Attacked) -> None:

@@ -11,6 +11,7 @@ from leafsync.engine.core.merkle import CHUNK_SIZE, HASH_SIZE
 from leafsync.engine.core.messages import (
     Abort,
     AbortReason,
+    Changed,
     Chunk,
     CloseCode,
     Digest,
@@ -19,6 +20,7 @@ from leafsync.engine.core.messages import (
     End,
     FetchItem,
     Leaves,
+    LeftOut,
     Listing,
     ListRequest,
     Message,
@@ -244,6 +246,33 @@ async def test_a_listing_left_out_is_not_an_empty_directory(client: Device, host
     server.list = says(Listing([file_entry("a", b"x")], True))
     client.write("b", "mine")
     await refused(client, server, ProtocolViolated, mirror=True, allow_deletes=True)
+
+
+@pytest.mark.parametrize(
+    "answer", [LeftOut([1]), LeftOut([0, 0]), LeftOut([4095]), Listing([], True), Changed([], True)]
+)
+async def test_what_is_left_out_answered_with_something_else(
+    client: Device, hostile: MakeHostile, answer: Message
+) -> None:
+    server = await hostile({"a": b"x"})
+    server.left_out = says(answer)
+    client.write("b", "mine")
+    await refused(client, server, ProtocolViolated, allow_deletes=True)
+    await told(server, CloseCode.PROTOCOL)
+
+
+async def test_more_questions_than_a_message_holds(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page is answered with numbers of its own."""
+    monkeypatch.setattr(connect, "MAX_ITEMS", 2)
+    server = await hostile({"a": b"x"})
+    server.left_out = says(LeftOut([0]))
+    for name in "bcdef":
+        client.write(name, "mine")
+    summary = await pull_from(client, server, mirror=True, allow_deletes=True)
+    assert summary.trashed == ("c", "e")
+    assert set(client.tree()) == {"a", "b", "d", "f"}
 
 
 async def test_pages_that_never_end(client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -473,6 +473,80 @@ async def test_an_edit_beside_what_a_server_offers_starts_no_pass(pair: Pair) ->
     assert pair.server.read("a") == b"content of a"
 
 
+# What the other side leaves out
+
+
+@pytest.mark.parametrize("mode", [Mode.BOTH, Mode.PULL, Mode.MIRROR])
+@pytest.mark.parametrize("rules", ["*.log\nd/\n", "*.log\nd/\n.leafsyncignore\n"], ids=["shared", "its own"])
+async def test_what_is_ignored_and_removed_there_stays_here(pair: Pair, mode: Mode, rules: str) -> None:
+    """Whether or not a pass has come between the rule and the removal, and whether or not the rule comes here."""
+    for path in ("a.log", "d/inside", "x/b.log", "x/other", "gone"):
+        pair.server.write(path, f"content of {path}", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    pair.server.write(".leafsyncignore", rules, mtime=OLD)
+    for path in ("a.log", "d/inside", "x/b.log", "x/other", "gone"):
+        (pair.server.folder / path).unlink()
+    for path in ("d", "x"):
+        (pair.server.folder / path).rmdir()
+    for _ in range(3):
+        await pair.client.pull(server, mode=mode, allow_deletes=True)
+        assert set(pair.client.tree()) - {".leafsyncignore"} == {"a.log", "d", "d/inside", "x", "x/b.log"}
+        assert set(pair.server.tree()) <= {".leafsyncignore", "x"}  # a directory that holds something here goes there
+    assert pair.client.trash() == {"gone", "x/other"}
+
+
+async def test_what_was_ignored_for_a_while_and_removed_there_comes_back(pair: Pair) -> None:
+    """To hide an entry is not to remove it; once the rule is gone nobody knows that it was meant to go."""
+    for path in ("a.log", "kept"):
+        pair.server.write(path, f"content of {path}", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    pair.server.write(".leafsyncignore", "*.log\n.leafsyncignore\n", mtime=OLD)
+    await pair.client.sync(server)
+    (pair.server.folder / "a.log").unlink()
+    await pair.client.sync(server)
+    (pair.server.folder / ".leafsyncignore").unlink()
+    summary = await pair.client.sync(server, allow_deletes=True)
+    assert (summary.sent, summary.trashed) == (("a.log",), ())
+    assert same(pair)
+
+
+async def test_a_mirror_keeps_what_the_other_side_withholds_however_often_it_runs(pair: Pair) -> None:
+    """A socket there, a file here: it may not be deleted for the sake of a listing that nobody asked for again."""
+    pair.server.write("d/file", "x", mtime=OLD)
+    await pair.client.pull(server := await pair.server.serve(), mode=Mode.MIRROR)
+    os.mkfifo(pair.server.folder / "d/pipe")
+    pair.server.write(".leafsyncignore", "*.log\n.leafsyncignore\n", mtime=OLD)
+    pair.client.write("d/pipe", "mine", mtime=OLD)
+    pair.client.write("d/a.log", "mine", mtime=OLD)
+    for _ in range(3):
+        summary = await pair.client.pull(server, mode=Mode.MIRROR, allow_deletes=True)
+        assert not summary.trashed
+        assert {"d/pipe", "d/a.log"} <= set(pair.client.tree())
+
+
+@pytest.mark.parametrize("others", [(), ("d/file",)], ids=["ignored alone", "and a file"])
+async def test_a_directory_removed_here_that_holds_something_ignored_there(pair: Pair, others: tuple[str, ...]) -> None:
+    """It stays there; that is a problem once, and nothing to be tried again."""
+    pair.server.write("kept", "x", mtime=OLD)
+    pair.server.write("d/.git/HEAD", "ref", mtime=OLD)
+    for path in others:
+        pair.server.write(path, "x", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    for path in others:
+        (pair.client.folder / path).unlink()
+    (pair.client.folder / "d").rmdir()
+    summary = await pair.client.sync(server)
+    assert [path for path, _reason in summary.problems] == ["d"]
+    for _ in range(2):
+        summary = await pair.client.sync(server)
+        assert (summary.problems, summary.changed) == ((), False)
+    assert set(pair.server.tree()) == {"kept", "d", "d/.git", "d/.git/HEAD"}
+    assert set(pair.client.tree()) == {"kept"}
+
+
 # Held deletes
 
 

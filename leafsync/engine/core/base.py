@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from leafsync.engine.core.index import Entry, Index, Kind, find
+from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, find
+from leafsync.engine.core.merge import Ignored, never
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.steps import Plan, Steps
 
@@ -83,15 +84,21 @@ def with_leaves(base: Index | None, leaves: Mapping[str, Entry]) -> Index:
     return known.updated(listings, (), states={}, problems=())
 
 
-def advance(base: Index | None, local: Index, remote: Mapping[str, Sequence[Entry]]) -> dict[str, Sequence[Entry]]:
+def advance(
+    base: Index | None, local: Index, remote: Mapping[str, Sequence[Entry]], *, left_out: Ignored = never
+) -> dict[str, Sequence[Entry]]:
     """Return the listings of the base after a pass, to make an `Index` from.
 
     Where both sides agree now, it is what they have; elsewhere it stays what it was. What a side withholds is not
-    known there, so it agrees with nothing. `remote` has the listing of "" and of each directory below whose digest
-    differs from the local one. Raises KeyError when one is missing.
+    known there, so it agrees with nothing. What a rule hides on a side, or the other side has said is `left_out`, is
+    no more agreed on: it may be removed there unseen, and that is nobody's wish to have it removed here. What the
+    other side withholds in a directory that is not here is listed as withheld: it keeps the directory there.
+
+    `remote` has the listing of "" and of each directory below whose digest differs from the local one. Raises KeyError
+    when one is missing.
     """
     listings: dict[str, Sequence[Entry]] = {}
-    _Advance(base or Index({"": ()}), local, remote, listings).directory("", remote[""])
+    _Advance(base or Index({"": ()}), local, remote, left_out, listings).directory("", remote[""])
     return listings
 
 
@@ -115,11 +122,13 @@ class _Advance:
         base: Index,
         local: Index,
         remote: Mapping[str, Sequence[Entry]],
+        left_out: Ignored,
         listings: dict[str, Sequence[Entry]],
     ) -> None:
         self._base = base
         self._local = local
         self._remote = remote
+        self._left_out = left_out
         self._listings = listings
 
     def directory(self, path: str, remote: Sequence[Entry]) -> None:
@@ -127,17 +136,22 @@ class _Advance:
         here = {entry.name: entry for entry in self._local.children(path)}
         there = {entry.name: entry for entry in remote}
         before = {entry.name: entry for entry in self._base.children(path)}
-        kept = []
-        for name in sorted(here.keys() & there.keys() | before.keys()):
+        kept = {}
+        for name in here.keys() & there.keys() | before.keys():
             entry = self._entry(join(path, name), before.get(name), here.get(name), there.get(name))
             if entry is not None:
-                kept.append(entry)
-        self._listings[path] = kept
+                kept[name] = entry
+        if path not in self._local.directories:
+            apart = [entry.name for entry in remote if entry.kind is Kind.WITHHELD]
+            kept = {name: Entry(name, Kind.WITHHELD) for name in apart} | kept
+        self._listings[path] = [kept[name] for name in sorted(kept)]
 
     def _entry(self, path: str, base: Entry | None, local: Entry | None, remote: Entry | None) -> Entry | None:
         """Return what the base has at `path` from now on."""
-        if any(entry is not None and entry.kind is Kind.WITHHELD for entry in (local, remote)):
-            return self._old(path, base)
+        withheld = [entry for entry in (local, remote) if entry is not None and entry.kind is Kind.WITHHELD]
+        if withheld:
+            hidden = any(entry.target == IGNORED for entry in withheld)
+            return self._old(path, base) if not hidden else None
         if local is None or remote is None:
             if local is remote is None:
                 return None
@@ -152,7 +166,7 @@ class _Advance:
 
     def _fading(self, path: str, base: Entry | None, local: Entry | None, remote: Entry | None) -> Entry | None:
         """Keep the base's entry where the sides differ; below a directory, what both do not have any more goes."""
-        if base is None or base.kind is Kind.WITHHELD:
+        if base is None or base.kind is Kind.WITHHELD or self._left_out(path, base.kind is Kind.DIRECTORY):
             return None
         if base.kind is Kind.DIRECTORY:
             there = self._remote[path] if remote is not None and remote.kind is Kind.DIRECTORY else ()

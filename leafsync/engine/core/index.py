@@ -25,6 +25,10 @@ _ENTRY = struct.Struct(">HBQqBH")
 NANOSECONDS = 1_000_000_000
 
 
+IGNORED = "ignored"
+"""Why an entry is withheld when it is by a rule and not by a problem."""
+
+
 class Kind(enum.IntEnum):
     """What an entry is."""
 
@@ -177,6 +181,15 @@ class Index:
         """Return the entry at `path`, or None."""
         return find(self.children(parent(path)), path.rpartition("/")[2])
 
+    def withholds(self, path: str) -> bool:
+        """Whether what is at `path`, or a directory above it, is withheld."""
+        while path:
+            entry = self.entry(path)
+            if entry is not None and entry.kind is Kind.WITHHELD:
+                return True
+            path = parent(path)
+        return False
+
     def state(self, path: str) -> int | None:
         """Return the mark of the file's stat when it was hashed, None when it is not known."""
         directory, _, name = path.rpartition("/")
@@ -187,12 +200,16 @@ class Index:
         return marks[position] or None
 
     def listing(self, path: str, digest: bytes) -> Sequence[Entry] | None:
-        """Return the entries of the directory `path` if it is here and has that digest, else None."""
-        entries = self._directories.get(path)
-        if not path:
-            return entries if digest == self.digest else None
+        """Return the entries of the directory `path` if it is here and has that digest, else None.
+
+        The digest says nothing of withheld entries, so a listing that has some stands for no other time.
+        """
         directory = self.entry(path)
-        return entries if directory is not None and directory.hash == digest else None
+        known = self.digest if not path else directory.hash if directory is not None else None
+        entries = self._directories.get(path)
+        if entries is None or known != digest or any(entry.kind is Kind.WITHHELD for entry in entries):
+            return None
+        return entries
 
     def changed(self, listings: Mapping[str, Sequence[Entry]]) -> dict[str, Sequence[Entry]]:
         """Return those of the `listings`, with sorted entries, that are new or not as they are here."""

@@ -28,6 +28,11 @@ Ignored = Callable[[str, bool], bool]
 """(path, whether it is a directory) -> whether rules leave it out."""
 
 
+def never(_path: str, _directory: bool) -> bool:
+    """Ignore nothing."""
+    return False
+
+
 class Mode(StrEnum):
     """Which sides a pass changes."""
 

@@ -321,6 +321,21 @@ class Changed(Message, frozen=True, tag=13, array_like=True):
     last: bool
 
 
+class LeftOutRequest(Message, frozen=True, tag=20, array_like=True):
+    """Ask which of these the serving device leaves out: a rule of it ignores them, or it withholds them. What it leaves
+    out does not show whether it is there, so it must not be taken for gone.
+    """
+
+    entries: Annotated[list[tuple[Path, bool]], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
+    """Each path, and whether it is a directory on the connecting device."""
+
+
+class LeftOut(Message, frozen=True, tag=21, array_like=True):
+    """The numbers, from 0, of those entries of the request that are left out, in ascending order."""
+
+    numbers: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_ITEMS)]], msgspec.Meta(max_length=MAX_ITEMS)]
+
+
 class Hint(Message, frozen=True, tag=14, array_like=True):
     """The serving device's folder has changed: a pass would find something. Comes unasked, between replies."""
 
@@ -337,8 +352,8 @@ class Pending(Message, frozen=True, tag=129, array_like=True):
     """
 
 
-ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest
-ControlReply = Welcome | Digest | Listing | Changed | Hint | Unready | Pending
+ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest | LeftOutRequest
+ControlReply = Welcome | Digest | Listing | Changed | LeftOut | Hint | Unready | Pending
 DataRequest = Fetch | Cut | FetchParts
 DataReply = Leaves | Chunk | End | Abort | Pieces | Bundle
 

@@ -19,7 +19,7 @@ from leafsync.engine.core.deletes import (
 )
 from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import Ignored, Merge, Mode
+from leafsync.engine.core.merge import Ignored, Merge, Mode, never
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
 from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Link, Plan, Steps, Touch, Trash
@@ -37,11 +37,6 @@ __all__ = [
     "never",
     "reconcile",
 ]
-
-
-def never(_path: str, _directory: bool) -> bool:
-    """Ignore nothing."""
-    return False
 
 
 def reconcile(

@@ -8,7 +8,7 @@ from itertools import chain
 
 import msgspec
 
-from leafsync.engine.core.index import Entry, Index, Kind, find
+from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, find
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import STAGING, TRASH, join, parent
 from leafsync.engine.disk.folder import Folder, state_mark
@@ -16,7 +16,7 @@ from leafsync.engine.disk.hashing import BUSY, GONE, Hashed, Hasher, Progress
 from leafsync.engine.disk.ignore import IgnoreRules
 from leafsync.engine.disk.racy import is_racy
 from leafsync.engine.disk.store import HashRow, Store
-from leafsync.engine.disk.walk import IGNORED, NOTHING_PLACED, Known, Walk, file_entry
+from leafsync.engine.disk.walk import NOTHING_PLACED, Known, Walk, file_entry
 from leafsync.errors import FolderMissing, FolderUnreadable
 
 

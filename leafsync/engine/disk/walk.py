@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from leafsync.engine.core.index import Entry, Index, Kind, Problem
+from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, Problem
 from leafsync.engine.core.merkle import MAX_FILE_SIZE
 from leafsync.engine.core.names import (
     IGNORE_FILE,
@@ -26,9 +26,6 @@ from leafsync.engine.disk.hashing import Cancelled
 from leafsync.engine.disk.ignore import MAX_FILE, IgnoreRules
 from leafsync.engine.disk.store import Store
 from leafsync.errors import EntryRefused, FolderUnreadable
-
-IGNORED = "ignored"
-"""Why an entry is withheld when it is by a rule and not by a problem."""
 
 NOTHING_PLACED: Mapping[int, bytes] = MappingProxyType({})
 

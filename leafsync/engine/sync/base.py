@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
 from leafsync.engine.core.index import Entry, Index, Kind, find
+from leafsync.engine.core.merge import Ignored
 from leafsync.engine.core.names import inside, join
 from leafsync.engine.core.steps import NOTHING_HELD, Held, Plan
 from leafsync.engine.sync.share import Share
@@ -62,18 +63,18 @@ class Base:
         elif not self._only:
             self._latest = agreed(index)
 
-    async def advance(self, before: Look, after: Look, plan: Plan) -> None:
+    async def advance(self, before: Look, after: Look, plan: Plan, left_out: Ignored) -> None:
         """Remember where both sides are the same after a pass that carried out `plan`, see `core.base.advance`, and
         what it brought, see `core.base.brought`. What passes are not about stays as it was.
         """
-        await self._share.workers.run(self._advance, before, after, plan)
+        await self._share.workers.run(self._advance, before, after, plan, left_out)
 
-    def _advance(self, before: Look, after: Look, plan: Plan) -> None:
+    def _advance(self, before: Look, after: Look, plan: Plan, left_out: Ignored) -> None:
         base = self._load()
         leaves = brought(plan, before, after)
         if leaves:
             base = with_leaves(base, leaves)
-        listings = advance(base, after.local, after.remote)
+        listings = advance(base, after.local, after.remote, left_out=left_out)
         self._put(base.replaced(listings) if base is not None else Index(listings))
 
     async def hold(self, held: Held) -> None:

@@ -1,11 +1,12 @@
 """Steps for the other device, as the changes that travel, and back again on its side."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from leafsync.engine.core.index import Entry, Index, Kind, entry_digest
 from leafsync.engine.core.listing import MAX_ENTRIES
+from leafsync.engine.core.merge import Ignored
 from leafsync.engine.core.merkle import HASH_SIZE
 from leafsync.engine.core.messages import (
     MAX_ITEMS,
@@ -41,8 +42,6 @@ _DONE_TO_A_PATH = {
     ChangeKind.DELETE: "deleted",
 }
 """What a change does to its path; an honest list does each of these at most once to a path."""
-
-Ignored = Callable[[str, bool], bool]
 
 
 def to_changes(steps: Steps) -> Iterator[Change]:

@@ -1,7 +1,8 @@
 """The connecting side of one connection: what it asks the serving device, and what it makes of the answers."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index, Kind
@@ -18,6 +19,8 @@ from leafsync.engine.core.messages import (
     DigestRequest,
     Hello,
     Hint,
+    LeftOut,
+    LeftOutRequest,
     Listing,
     ListRequest,
     Pending,
@@ -45,6 +48,9 @@ HELLO_DEADLINE = 10.0
 
 PATH_BYTES = 3
 """Bytes of a path in a LIST beside its text."""
+
+ASKED_BYTES = 5
+"""Bytes of an entry in a LEFT OUT REQUEST beside its path."""
 
 MAX_HINTS = 16
 """Hints between two digests, where one says it all: each gives an answer that is owed another deadline."""
@@ -208,6 +214,30 @@ class Client:
         if self._listed_entries > MAX_ENTRIES or self._listed_text > MAX_LISTED_TEXT:
             raise violated(self._connection, "it lists more than a folder may hold")
 
+    async def left_out(self, entries: Iterable[tuple[str, bool]]) -> set[tuple[str, bool]]:
+        """Return which of these, (path, whether it is a directory here), the other side leaves out: what a rule of it
+        ignores or it withholds does not show whether it is there.
+        """
+        self.round_trips += 1
+        batches = [batch for batch, _last in paged(entries, _asked_cost, MAX_ITEMS)]
+        async with task_group() as tasks:
+            tasks.create_task(self._ask_about(batches))
+            reading = tasks.create_task(self._read_left_out(batches))
+        return reading.result()
+
+    async def _ask_about(self, batches: Iterable[list[tuple[str, bool]]]) -> None:
+        for batch in batches:
+            await self._control.send(LeftOutRequest(batch))
+
+    async def _read_left_out(self, batches: Iterable[Sequence[tuple[str, bool]]]) -> set[tuple[str, bool]]:
+        found: set[tuple[str, bool]] = set()
+        for batch in batches:
+            reply = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
+            if not isinstance(reply, LeftOut) or not _ascending(reply.numbers, len(batch)):
+                raise violated(self._connection, "it did not answer LEFT OUT REQUEST")
+            found.update(batch[number] for number in reply.numbers)
+        return found
+
     # Changing
 
     async def change(self, steps: Steps, offer: Callable[[], Offer], progress: Progress) -> list[Refusal]:
@@ -290,8 +320,17 @@ async def _serve(sender: Sender, offer: Callable[[], Offer]) -> None:
         raise
 
 
+def _ascending(numbers: Sequence[int], end: int) -> bool:
+    """Whether these are numbers below `end`, each larger than the one before."""
+    return all(one < other for one, other in pairwise([*numbers, end]))
+
+
 def _path_cost(path: str) -> int:
     return PATH_BYTES + len(path.encode())
+
+
+def _asked_cost(entry: tuple[str, bool]) -> int:
+    return ASKED_BYTES + len(entry[0].encode())
 
 
 def _differing(local: Index, path: str, entries: Sequence[Entry]) -> Iterator[tuple[str, bytes]]:

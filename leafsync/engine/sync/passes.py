@@ -5,7 +5,7 @@ they are the same now does the base move on. So a crash, an edit or a refusal in
 """
 
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -152,6 +152,8 @@ class Passes:
         self._first = True
         self._allowed: frozenset[str] = frozenset()
         self._ignored_there = IgnoredThere()
+        self._left_out: set[tuple[str, bool]] = set()
+        """What the other side said in this pass that it leaves out: (path, whether it is a directory here)."""
 
     async def run(self, allowed: frozenset[str] = frozenset()) -> PassSummary:
         """Do one pass; a mass delete of none but the `allowed` paths is not held back.
@@ -166,6 +168,7 @@ class Passes:
         progress = Progress(connection.wire, self._transfers, self._there)
         self._on_state(PassState.SCANNING, progress)
         self.unsettled = False
+        self._left_out = set()
         await self._base.load_held()
         sides = await self._compare(self._share.scan(fresh=self._first))
         self._first = False
@@ -201,14 +204,18 @@ class Passes:
         remote, scan = asking.result(), scanning.result()
         return Sides(scan, scan.index.only(self._options.file), remote, {}, ())
 
-    async def _listed(self, before: Sides | None, sides: Sides, progress: Progress) -> Sides:
-        """List what differs and is not known from `before` or the base."""
+    async def _listed(
+        self, before: Sides | None, sides: Sides, progress: Progress, doubted: Container[str] = ()
+    ) -> Sides:
+        """List what differs and is not known from `before` or the base, and the `doubted` directories in any case."""
         if sides.equal:
             return sides
         self._on_state(PassState.COMPARING, progress)
         base = await self._base.load()
 
         def known(path: str, digest: bytes) -> Sequence[Entry] | None:
+            if path in doubted:
+                return None
             listed = before.listing(path, digest) if before is not None else None
             return base.listing(path, digest) if listed is None and base is not None else listed
 
@@ -216,16 +223,20 @@ class Passes:
         listings = await self._client.listings(sides.local, sides.remote, known, check)
         return msgspec.structs.replace(sides, listings=listings, problems=tuple(check.problems))
 
-    async def _look(self, before: Sides, progress: Progress) -> Sides:
-        """Look at both sides again, here where this pass has changed something."""
-        return await self._listed(before, await self._compare(self._share.look_again()), progress)
+    async def _look(self, before: Sides, progress: Progress, outcome: Outcome) -> Sides:
+        """Look at both sides again, here where this pass has changed something.
+
+        A directory that was refused may hold what no digest tells of.
+        """
+        refused = {refusal.path for refusal in outcome.refusals if refusal.path}
+        return await self._listed(before, await self._compare(self._share.look_again()), progress, refused)
 
     # Changing
 
     async def _change(self, sides: Sides, progress: Progress) -> PassSummary:
         base = await self._base.load()
         now = datetime.now().astimezone()
-        plan = await self._share.workers.run(self._plan, base, sides, now)
+        plan = await self._planned(base, sides, now)
         if not self._options.dry_run:
             await self._base.hold(self._waiting(plan))  # before anything is done: the pass may not come to its end
         if self._options.dry_run or plan.empty:
@@ -235,16 +246,30 @@ class Passes:
         progress.expect(Direction.OUT, [(fetch.path, fetch.entry.size) for fetch in plan.remote.fetches])
         application, outcome = await self._carry_out(plan, sides, progress, now)
         before = sides
-        sides = await self._look(sides, progress)
+        sides = await self._look(sides, progress, outcome)
         if outcome.unnamed and not sides.equal:
             outcome = await self._try_again(base, sides, outcome, progress, now)
-            sides = await self._look(sides, progress)
+            sides = await self._look(sides, progress, outcome)
         _settle(progress, plan, outcome)
         await self._agree(before, sides, outcome.plan)
         left = (sides.local.digest, sides.remote.digest)
         # What could not be done leaves both sides as the pass before did: there is no use in trying again at once.
         self.unsettled, self._left = not sides.equal and left != self._left, left
         return _summary(outcome, application, sides)
+
+    async def _planned(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
+        """Plan; what would go here is asked about before: what a rule hides on the other side is not gone there."""
+        asked: set[tuple[str, bool]] = set()
+        while True:
+            plan = await self._share.workers.run(self._plan, base, sides, now)
+            steps = plan.local
+            doomed = [*steps.clearings, *steps.deletes, *steps.held]
+            new = {(trash.path, trash.entry.kind is Kind.DIRECTORY) for trash in doomed} - asked
+            found = await self._client.left_out(sorted(new)) if new else set()
+            if not found:
+                return plan
+            asked |= new
+            self._left_out |= found
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         plan = self._reconciled(base, sides, now, allow_deletes=self._options.allow_deletes)
@@ -265,13 +290,17 @@ class Passes:
             copy_name=lambda path, side: conflict_name(path, moment, devices[side]),
             allow_deletes=allow_deletes,
             local_ignored=sides.scan.ignore.ignored,
-            remote_ignored=self._ignored_there,
+            remote_ignored=self._leaves_out,
             writable=self._client.welcome.writable,
             local_folds=self._share.folder.folds_names,
             remote_folds=self._client.welcome.folds,
             remote_total=sides.remote.entries,
             held=self._base.held,
         )
+
+    def _leaves_out(self, path: str, directory: bool) -> bool:
+        """Whether the other side is known not to show whether it has this."""
+        return (path, directory) in self._left_out or self._ignored_there(path, directory)
 
     def _waiting(self, plan: Plan) -> Held:
         """Return the deletes that wait from now on; on a side that passes do not change, those that did before."""
@@ -339,7 +368,7 @@ class Passes:
         if sides.equal:
             await self._base.agree(sides.local)
         else:
-            await self._base.advance(before.look, sides.look, plan)
+            await self._base.advance(before.look, sides.look, plan, self._leaves_out)
 
 
 def _size(fetches: Sequence[Fetch]) -> int:

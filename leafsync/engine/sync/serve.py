@@ -8,6 +8,7 @@ import msgspec
 
 from leafsync import __version__
 from leafsync.engine.core.index import Entry, Index
+from leafsync.engine.core.merge import Ignored, never
 from leafsync.engine.core.messages import (
     FEATURES,
     MAX_ITEMS,
@@ -21,6 +22,8 @@ from leafsync.engine.core.messages import (
     DigestRequest,
     Hello,
     Hint,
+    LeftOut,
+    LeftOutRequest,
     Listing,
     ListRequest,
     Pending,
@@ -31,11 +34,10 @@ from leafsync.engine.core.messages import (
 )
 from leafsync.engine.core.names import narrower, path_problem
 from leafsync.engine.core.paging import paged
-from leafsync.engine.core.reconcile import never
 from leafsync.engine.core.transfers import TransferLog
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.apply import Application, Means
-from leafsync.engine.sync.changes import ChangeMalformed, Ignored, Receipt, refusal
+from leafsync.engine.sync.changes import ChangeMalformed, Receipt, refusal
 from leafsync.engine.sync.channel import REPLY_DEADLINE, Channel, Throttle, violated
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer, Sender
@@ -189,6 +191,8 @@ class Session:
                 case ListRequest():
                     for path in request.paths:
                         await self._list(control, path)
+                case LeftOutRequest():
+                    await control.send(await self._left_out(request))
                 case ChangeRequest():
                     await self._change(control, request)
                 case _:
@@ -241,6 +245,17 @@ class Session:
             raise violated(self._connection, "it asked for a directory that was not listed")
         for entries, last in paged(self._offer.index.children(path), _entry_cost, MAX_ITEMS):
             await control.send(Listing(entries, last))
+
+    async def _left_out(self, request: LeftOutRequest) -> LeftOut:
+        if any(not path or path_problem(path) for path, _directory in request.entries):
+            raise violated(self._connection, "it asked about a path that cannot be")
+        index, ignored = self._offer.index, self._ignored
+
+        def numbers() -> list[int]:
+            entries = enumerate(request.entries)
+            return [number for number, entry in entries if index.withholds(entry[0]) or ignored(*entry)]
+
+        return LeftOut(await self._share.workers.run(numbers))
 
     # Changes
 
