@@ -76,6 +76,13 @@ def test_what_is_still_in_its_place_is_not_listed(folder: FaultyFolder, store: S
     assert list_interrupted(folder, store) == []
 
 
+def test_two_names_of_one_file_are_two_files(folder: FaultyFolder, store: Store, root: Path) -> None:
+    kept = write(root, place("a"))
+    os.link(kept, kept.with_name("b"))
+    list_interrupted(folder, store)
+    assert set(listed(store)) == {"a", "b"}
+
+
 def test_what_was_taken_aside_counts_once(folder: FaultyFolder, store: Store, root: Path) -> None:
     """Killed in the middle of a removal. What is there under this name alone was saved in that very instant."""
     kept, aside = write(root, place("d/f")), ".0123456789abcdef"

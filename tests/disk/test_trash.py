@@ -483,3 +483,41 @@ class TestMove:
             trash.move("d", "e", DIRECTORY, None)
             assert folder.stat("d/f") is None
             assert folder.stat("e/f") is not None
+
+
+class TestTwoNames:
+    """What is done to one name of a file changes what stat says of the others."""
+
+    @pytest.fixture
+    def marked(self, folder: FaultyFolder, root: Path) -> int:
+        """Return the mark of a file that is called a, b, c and d."""
+        first = write(root, "a")
+        for name in "bcd":
+            os.link(first, root / name)
+        return mark(folder, "a")
+
+    def test_all_of_them_can_go(self, trash: Trash, root: Path, marked: int) -> None:
+        entry = file_entry("a", OLD)
+        trash.remove("a", entry, marked)
+        moved = trash.move("b", "e", entry, marked)
+        trash.remove("c", entry, marked)
+        trash.remove("e", entry, state_mark(moved))
+        trash.remove("d", entry, marked)
+        assert set(tree(root)) == set()
+        assert set(trash.kept) == {"a", "c", "d", "e"}
+
+    def test_an_edit_of_somebody_else_is_still_one(self, trash: Trash, root: Path, marked: int) -> None:
+        entry = file_entry("a", OLD)
+        trash.remove("a", entry, marked)
+        (root / "c").write_bytes(b"new")
+        for name in "bcd":
+            with pytest.raises(EntryChanged):
+                trash.remove(name, entry, marked)
+
+    def test_another_file_is_still_another(self, trash: Trash, root: Path, marked: int) -> None:
+        entry = file_entry("a", OLD)
+        trash.remove("a", entry, marked)
+        (root / "b").unlink()
+        write(root, "b")
+        with pytest.raises(EntryChanged):
+            trash.remove("b", entry, marked)

@@ -345,6 +345,31 @@ async def test_case_25_the_other_name_of_a_file_keeps_its_content(scene: Scene) 
     assert (scene.here.folder / "d/old").stat().st_ino != stat.st_ino
 
 
+async def test_case_25_two_names_of_one_file_are_two_files(scene: Scene) -> None:
+    """What a pass does to the one changes what stat says of the other, and that is no edit of it."""
+    fates = ("edited", "gone", "moved", "touched")
+    for fate in fates:
+        for name in ("one", "other"):
+            scene.there.write(f"linked/{fate}/{name}", f"content of {fate}", mtime=OLD)
+    await scene.both()
+    for fate in fates:
+        at = scene.here.folder / "linked" / fate
+        (at / "other").unlink()
+        os.link(at / "one", at / "other")
+    await scene.both()
+    for name in ("one", "other"):
+        at = scene.there.folder / "linked"
+        save(at / "edited" / name, f"newer {name}".encode())
+        (at / "gone" / name).unlink()
+        (at / "moved" / name).rename(at / "moved" / f"{name} moved")
+        os.utime(at / "touched" / name, (OLD + 9, OLD + 9))
+    summary = await scene.sync()
+    assert summary.problems == ()
+    assert scene.here.tree() == scene.there.tree()
+    kept = {f"linked/{fate}/{name}" for fate in ("edited", "gone") for name in ("one", "other")}
+    assert kept <= scene.here.trash()
+
+
 def pipe(path: Path) -> None:
     os.mkfifo(path)
 

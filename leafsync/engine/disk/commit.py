@@ -19,7 +19,7 @@ from leafsync.engine.core.names import STAGING, join, parent
 from leafsync.engine.disk.exchange import put
 from leafsync.engine.disk.folder import Folder, disk_error, state_mark
 from leafsync.engine.disk.racy import is_racy_write
-from leafsync.engine.disk.seen import change_error, check_path, matches
+from leafsync.engine.disk.seen import change_error, check_path
 from leafsync.engine.disk.staged import StagedFile
 from leafsync.engine.disk.store import HashRow, Store
 from leafsync.engine.disk.trash import Trash
@@ -111,7 +111,7 @@ class _Group:
             try:
                 _check(item)
                 before = self.folder.stat(item.path) if item.replaces else None
-                if item.replaces and not matches(self.folder, item.path, before, item.local, item.expected):
+                if item.replaces and not self.trash.matches(item.path, before, item.local, item.expected):
                     raise EntryChanged(path=item.path)
                 like = before if before is not None and modes.S_ISREG(before.st_mode) else None
                 self.dress_one(item, self.folder.file_mode(item.entry.executable, like))
@@ -219,9 +219,11 @@ def replace(folder: Folder, source: str, path: str, local: Entry | None, expecte
         folder.rename_new(source, path)
         return
     before = folder.stat(path)
-    if before is None or not matches(folder, path, before, local, expected):
+    if before is None or not trash.matches(path, before, local, expected):
         raise EntryChanged(path=path)
-    put(folder, source, path, before, parent(trash.keep(path)))
+    kept = trash.keep(path)
+    put(folder, source, path, before, parent(kept))
+    trash.left(before, folder.stat(kept))
 
 
 def close(staged: StagedFile | Staged) -> None:

@@ -62,7 +62,8 @@ def _record(folder: Folder, name: str, changed: float) -> PassRecord:
     for kept, stat in _below(folder, top):
         path = kept.removeprefix(f"{top}/")
         there = folder.stat(path) if path_problem(path) is None else stat
-        if _is_displaced(stat, there) and stat.st_ino not in seen:
+        twice = stat.st_ino in seen and _ASIDE.fullmatch(path.rpartition("/")[2]) is not None
+        if _is_displaced(stat, there) and not twice:
             actions.append(ActionRecord(ActionKind.TRASHED, path, kept=kept))
         seen.add(stat.st_ino)
     return PassRecord(name, moment, UNKNOWN, tuple(actions))

@@ -12,7 +12,7 @@ from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import MAX_NAME, TRASH, collision_key, join, parent
 from leafsync.engine.disk.exchange import take
-from leafsync.engine.disk.folder import Folder, disk_error
+from leafsync.engine.disk.folder import Folder, disk_error, state_mark
 from leafsync.engine.disk.seen import change_error, check_path, matches, same_file
 from leafsync.errors import EntryChanged, EntryRefused
 
@@ -38,11 +38,31 @@ class Trash:
         self._made: dict[str, str] = {}
         self._changed: set[str] = set()
         self._kept: dict[str, str] = {}
+        self._left: dict[int, set[int]] = {}
+        """How this pass left files with several names: state mark -> those they had before."""
 
     @property
     def kept(self) -> Mapping[str, str]:
         """Where in the trash everything is that this pass kept or removed: path -> place, the latest of a path."""
         return MappingProxyType(self._kept)
+
+    def matches(self, path: str, stat: os.stat_result | None, expected: Entry | None, mark: int | None) -> bool:
+        """Say whether `stat` (of `path`) is what was seen, see `seen.matches`.
+
+        What a pass does to one name of a file changes what stat says of its other names, which is no edit of them.
+        """
+        with self._lock:
+            left = self._left and stat is not None and mark in self._left.get(state_mark(stat), ())
+        return matches(self.folder, path, stat, expected, state_mark(stat) if stat is not None and left else mark)
+
+    def left(self, before: os.stat_result, after: os.stat_result | None) -> None:
+        """Note that this pass has changed a file, by one of its names, from `before` to `after`."""
+        if after is None or not modes.S_ISREG(before.st_mode) or before.st_nlink == 1:
+            return
+        one, other = state_mark(before), state_mark(after)
+        if os.path.samestat(before, after) and one != other:
+            with self._lock:
+                self._left[other] = self._left.pop(one, set()) | {one}
 
     def keep(self, path: str) -> str:
         """Keep the file or link at `path`, which stays where it is, and return where in the trash it is.
@@ -69,13 +89,15 @@ class Trash:
         try:
             with self.folder.handles():
                 stat = self.folder.stat(path)
-                if stat is None or not matches(self.folder, path, stat, expected, mark):
+                if stat is None or not self.matches(path, stat, expected, mark):
                     raise EntryChanged(path=path)
                 if modes.S_ISDIR(stat.st_mode):
                     self.folder.remove_directory(path)
                     self._kept[path] = self._directory(path)
                 else:
-                    take(self.folder, path, stat, parent(self._keep(path, stat)))
+                    kept = self._keep(path, stat)
+                    take(self.folder, path, stat, parent(kept))
+                    self.left(stat, self.folder.stat(kept))
                 self.note(parent(path))
         except OSError as error:
             raise change_error(error, path) from error
@@ -93,7 +115,7 @@ class Trash:
         try:
             with self.folder.handles():
                 seen = self.folder.stat(source)
-                if seen is None or not matches(self.folder, source, seen, expected, mark):
+                if seen is None or not self.matches(source, seen, expected, mark):
                     raise EntryChanged(path=source)
                 at = target
                 self._rename(source, target, seen)
@@ -101,6 +123,7 @@ class Trash:
                 if moved is None or not _same(seen, moved, expected):  # saved in the last instant
                     self.folder.rename_new(target, source)
                     raise EntryChanged(path=source)
+                self.left(seen, moved)
                 self.note(parent(source))
                 self.note(parent(target))
                 return moved

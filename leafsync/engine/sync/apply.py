@@ -163,7 +163,11 @@ class Application:
         if mark is None:
             raise EntryChanged(path=touch.path)
         folder = self._share.folder
-        touched = folder.touch(touch.path, mark, executable=entry.executable, mtime_ns=entry.mtime_ns)
+        before = folder.stat(touch.path)
+        if before is None or not self._trash.matches(touch.path, before, touch.local, mark):
+            raise EntryChanged(path=touch.path)
+        touched = folder.touch(touch.path, state_mark(before), executable=entry.executable, mtime_ns=entry.mtime_ns)
+        self._trash.left(before, touched)
         return ActionRecord(ActionKind.TOUCHED, touch.path, mark=state_mark(touched))
 
     def _finish(self) -> None:
