@@ -935,6 +935,15 @@ def test_a_conflict_copy_that_the_other_side_ignores_stays_where_it_is() -> None
     assert told(plan_of(agree(None, here.tree, there.tree), here.tree, there.tree, remote_ignored=ignores(OLD))) == ""
 
 
+def test_a_conflict_copy_that_both_sides_ignore_is_known_by_its_name() -> None:
+    """Its content takes no part; that it is there is told by the name that this pass gives it."""
+    new = copy_of("x", "remote")
+    local, remote = tree_of({"x": file(3), new: WITHHELD} | KEEP), tree_of({"x": file(2)} | KEEP)
+    assert told(plan_of(None, local, remote, remote_ignored=ignores(new))) == "there: fetch x; local keeps x"
+    again = told(plan_of(None, local, remote))
+    assert again.startswith("here: fetch x.conflict"), "nobody has refused it yet"
+
+
 def test_a_version_that_is_a_conflict_copy_already_needs_no_room() -> None:
     last, content = list(COPIES.items())[-1]
     local, remote = tree_of({"d/x": file(80)} | COPIES), tree_of({"d/x": content} | COPIES)

@@ -473,6 +473,22 @@ async def test_an_edit_beside_what_a_server_offers_starts_no_pass(pair: Pair) ->
     assert pair.server.read("a") == b"content of a"
 
 
+@pytest.mark.parametrize("newer", ["here", "there"])
+async def test_one_conflict_copy_of_a_name_that_both_sides_ignore(pair: Pair, newer: str) -> None:
+    for device in (pair.client, pair.server):
+        device.write(".leafsyncignore", "*.conflict-*\n", mtime=OLD)
+    pair.client.write("x", "mine", mtime=OLD + (newer == "here"))
+    pair.server.write("x", "theirs", mtime=OLD + (newer == "there"))
+    server = await pair.server.serve()
+    assert len((await pair.client.sync(server)).conflicts) == 1
+    for _ in range(2):
+        summary = await pair.client.sync(server)
+        assert (summary.changed, summary.problems, summary.conflicts) == (False, (), ())
+    assert pair.client.read("x") == pair.server.read("x")
+    (copy,) = [path for path in pair.client.tree() if ".conflict-" in path]
+    assert {pair.client.read("x"), pair.client.read(copy)} == {b"mine", b"theirs"}
+
+
 # What the other side leaves out
 
 

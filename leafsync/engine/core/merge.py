@@ -199,14 +199,19 @@ class Merge:
     def _earlier_copy(self, path: str, kept: int, lost: Entry) -> str:
         """Return the conflict copy by which the side that keeps its version of `path` has the `lost` one too, or "".
 
-        One that the other side has deleted since does not count: it is about to go.
+        One that the other side has deleted since does not count: it is about to go. One that both sides ignore takes
+        no part: it is told by the very name that this pass gives it.
         """
         above = parent(path)
-        for name in self._copies_of(path).names(self._copy_name(path, SIDES[1 - kept])):
+        planned = self._copy_name(path, SIDES[1 - kept])
+        for name in self._copies_of(path).names(planned):
             mine, other = (find(self.trees.listed(side, above), name) for side in (kept, 1 - kept))
             new = find(self.trees.children(BASE, above), name) is None
             if mine is not None and _alike(mine, lost) and (new if other is None else _alike(other, lost)):
                 return join(above, name)
+            hidden = mine is not None and mine.kind is Kind.WITHHELD
+            if hidden and join(above, name) == planned and self._ignored[1 - kept](planned, _is_directory(lost)):
+                return planned
         return ""
 
     def _has_room(self, path: str, kept: int, local: Entry, remote: Entry) -> bool:
