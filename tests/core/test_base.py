@@ -179,6 +179,18 @@ def test_renames_links_and_times_were_brought_too() -> None:
     assert set(brought(plan, look({}, nested), look(nested, {}))) == {"a", "b", "c", "d"}
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_is_in_a_renamed_directory_was_brought_too(taken: bool) -> None:
+    """The giving side has edited one of its files since, and removed another."""
+    steps = Steps(moves=[Move("d", "new", Entry("d", Kind.DIRECTORY))])
+    content: Nested = {"a": "1", "b": {"c": "1", "e": "1"}}
+    before = ({"d": content}, {"new": content})
+    after = ({"new": content}, {"new": {"a": "2", "b": {"e": "1"}}})
+    plan = Plan(local=steps) if taken else Plan(remote=steps)
+    looks = [look(*(sides if taken else sides[::-1])) for sides in (before, after)]
+    assert set(brought(plan, *looks)) == {"new/a", "new/b/c", "new/b/e"}
+
+
 def test_what_did_not_differ_before_was_the_same_on_both_sides() -> None:
     """The other side lists only what differs: a directory that it did not list is as the local one."""
     before = look({"d": {"a": "1"}, "e": "0"}, {"d": {"a": "1"}, "e": "1"})

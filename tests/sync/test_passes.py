@@ -38,6 +38,7 @@ from leafsync.engine.sync.connect import Client
 from leafsync.engine.sync.passes import Passes, Sides
 from leafsync.engine.sync.serve import Session
 from leafsync.engine.sync.serving import ServeJob
+from leafsync.engine.sync.share import Share
 from leafsync.errors import LeafSyncError, PathNotOffered, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
 from tests.support.devices import Device, Pair, until
 from tests.support.engines import MakeHostile
@@ -886,6 +887,35 @@ async def test_a_second_edit_on_the_side_that_gave_the_first_is_no_conflict(
     assert summary.conflicts == ()
     assert (other.read("a"), other.read("new/b")) == (b"the second edit", b"the second version")
     assert same(pair)
+
+
+@pytest.mark.parametrize("editor", ["here", "there"])
+async def test_an_edit_and_a_delete_in_a_directory_that_was_just_renamed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, editor: str
+) -> None:
+    """What moved with the directory came as much as what was fetched."""
+    scan = Share.scan
+    for look in ("scan", "look_again"):  # the last look of the pass sees the edit, however fast the watcher is
+        monkeypatch.setattr(Share, look, lambda share, **_options: scan(share))
+    for name in ("edited", "gone", "stays"):
+        pair.server.write(f"d/e/{name}", f"content of {name}", mtime=OLD)
+    pair.server.write("f", "x", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    one, other = (pair.client, pair.server) if editor == "here" else (pair.server, pair.client)
+    (one.folder / "d").rename(one.folder / "new")
+
+    def edit() -> None:
+        one.write("new/e/edited", "edited", mtime=OLD + 10)
+        (one.folder / "new/e/gone").unlink()
+
+    after_the_work(monkeypatch, edit)
+    await pair.client.sync(server)
+    assert (other.folder / "new/e/gone").exists()
+    summary = await pair.client.sync(server)
+    assert (summary.conflicts, summary.notes) == ((), ())
+    assert same(pair)
+    assert set(pair.client.tree()) == {"f", "new", "new/e", "new/e/edited", "new/e/stays"}
 
 
 @pytest.mark.parametrize("giver", ["here", "there"])

@@ -1,12 +1,15 @@
 """The base: the last state that both sides agreed on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, find
 from leafsync.engine.core.merge import Ignored, never
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.steps import Plan, Steps
+
+Listing = Callable[[str], Sequence[Entry]]
+"""Directory -> what the side that gives had in it."""
 
 _LEAVES = (Kind.FILE, Kind.SYMLINK)
 
@@ -23,13 +26,14 @@ class Look(NamedTuple):
         at = ""
         *above, name = path.split("/")
         for each in above:
-            entry = find(self._listing(at), each)
+            entry = find(self.listing(at), each)
             if entry is None or entry.kind is not Kind.DIRECTORY:
                 return None  # what is not there has no listing either, as if it did not differ
             at = join(at, each)
-        return find(self._listing(at), name)
+        return find(self.listing(at), name)
 
-    def _listing(self, directory: str) -> Sequence[Entry]:
+    def listing(self, directory: str) -> Sequence[Entry]:
+        """Return what the other side had in a directory that it had."""
         return self.remote.get(directory, self.local.children(directory))
 
 
@@ -40,15 +44,25 @@ def brought(plan: Plan, before: Look, after: Look) -> dict[str, Entry]:
     both had, and no conflict. What both sides were to take from each other is left out: nobody could say who had it
     last.
     """
-    here, there = _arrivals(plan.local), _arrivals(plan.remote)
+    here, there = _arrivals(plan.local, before.listing), _arrivals(plan.remote, before.local.children)
     pairs = [(path, after.local.entry(path), before.there(path)) for path in here - there]
     pairs += [(path, before.local.entry(path), after.there(path)) for path in there - here]
     return {path: one for path, one, other in pairs if one and other and one.kind in _LEAVES and one.same(other)}
 
 
-def _arrivals(steps: Steps) -> set[str]:
-    moved = [move.target for move in (*steps.asides, *steps.moves)]
-    return {*steps.brought, *moved, *(touch.path for touch in steps.touches)}
+def _arrivals(steps: Steps, giving: Listing) -> set[str]:
+    """Return where the steps bring something, with all that is below directories that they rename."""
+    moves = (*steps.asides, *steps.moves)
+    below = (path for move in moves if move.entry.kind is Kind.DIRECTORY for path in _below(move.target, giving))
+    return {*steps.brought, *(move.target for move in moves), *below, *(touch.path for touch in steps.touches)}
+
+
+def _below(directory: str, giving: Listing) -> Iterator[str]:
+    for entry in giving(directory):
+        path = join(directory, entry.name)
+        yield path
+        if entry.kind is Kind.DIRECTORY:
+            yield from _below(path, giving)
 
 
 def with_leaves(base: Index | None, leaves: Mapping[str, Entry]) -> Index:
