@@ -2,7 +2,7 @@
 
 import pytest
 
-from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves
+from leafsync.engine.core.base import Look, advance, agreed, brought, with_leaves, without
 from leafsync.engine.core.index import IGNORED, NANOSECONDS, Entry, Index, Kind
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.steps import Fetch, Link, Move, Plan, Steps, Touch
@@ -241,6 +241,25 @@ def test_with_leaves(base: Nested | None, leaves: dict[str, str], expected: Nest
     found = with_leaves(None if base is None else index(base), entries)
     assert nested(found) == expected
     assert found.digest == index(expected).digest
+
+
+def test_what_has_come_back_is_taken_out() -> None:
+    base = index({"a": "1", "b": "1", "c": "1", "d": {"a": "1", "e": {"a": "1"}}, "f": {"a": "1", "b": "1"}, "g": {}})
+    back = {
+        "a": Entry("a", Kind.FILE, 1, 0),
+        "b": Entry("b", Kind.FILE, 2, 0),
+        "c": Entry("c", Kind.FILE, 1, NANOSECONDS),
+        "d": Entry("d", Kind.DIRECTORY),
+        "d/e/a": Entry("a", Kind.FILE, 1, 0),
+        "f/a": Entry("a", Kind.FILE, 1, NANOSECONDS - 1),
+        "g": Entry("g", Kind.FILE),
+        "nowhere/a": Entry("a", Kind.FILE, 1, 0),
+    }
+    expected: Nested = {"b": "1", "c": "1", "f": {"b": "1"}, "g": {}}
+    after = without(base, back)
+    assert nested(after) == expected
+    assert after.digest == index(expected).digest
+    assert set(after.directories) == {"", "f", "g"}
 
 
 def test_what_is_withheld_is_not_agreed_on() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from blake3 import blake3
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -255,3 +256,22 @@ class TestIdentity:
         assert store.base(PEER, REMOTE) == LISTINGS
         store.put_identity(Identity("b" * 32, True, 8))
         assert store.base(PEER, REMOTE) is None
+
+
+def test_what_has_come_back_is_in_no_base_any_more(path: Path) -> None:
+    """It is told by what can be told without reading it, and each base stays whole."""
+    old = Index({"": [DIRECTORY, FILE, LINK], "d": [FILE]})
+    other = Index({"": [msgspec.structs.replace(FILE, size=6)]})
+    back = {"f": Entry("f", Kind.FILE, 5, -1_500_000_000), "l": Entry("l", Kind.SYMLINK, target="f")}
+    with Store.open(path) as store:
+        store.disagree(back)
+        for peer, index in ((PEER, old), ("e" * 64, old), ("d" * 64, other)):
+            store.put_base(peer, REMOTE, index.digest, index.directories)
+        store.disagree(back)
+    left = Index({"": [DIRECTORY], "d": [FILE]})
+    with Store.open(path) as store:
+        for peer, index in ((PEER, left), ("e" * 64, left), ("d" * 64, other)):
+            assert store.base(peer, REMOTE) == index.directories
+            assert store.base_digest(peer, REMOTE) == index.digest
+        store.disagree({"d": Entry("d", Kind.DIRECTORY)})
+        assert store.base(PEER, REMOTE) == {"": ()}

@@ -39,7 +39,15 @@ from leafsync.engine.sync.passes import Passes, Sides
 from leafsync.engine.sync.serve import Session
 from leafsync.engine.sync.serving import ServeJob
 from leafsync.engine.sync.share import Share
-from leafsync.errors import LeafSyncError, PathNotOffered, PeerClosed, PeerStalled, ProtocolViolated, SentMismatch
+from leafsync.errors import (
+    ConnectionLost,
+    LeafSyncError,
+    PathNotOffered,
+    PeerClosed,
+    PeerStalled,
+    ProtocolViolated,
+    SentMismatch,
+)
 from tests.support.devices import Device, Pair, until
 from tests.support.engines import MakeHostile
 from tests.support.hostile import HostileClient, HostileServer, Talk, connect_to, file_entry, pull_from, says, silence
@@ -916,6 +924,35 @@ async def test_an_edit_and_a_delete_in_a_directory_that_was_just_renamed(
     assert (summary.conflicts, summary.notes) == ((), ())
     assert same(pair)
     assert set(pair.client.tree()) == {"f", "new", "new/e", "new/e/edited", "new/e/stays"}
+
+
+async def test_an_undo_of_a_pass_that_was_cut_off_holds(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither side has agreed to what the pass did, and nobody has to agree to it again."""
+    pair.server.write("dir/in", "x", mtime=OLD)
+    await pair.client.sync(server)
+    (pair.server.folder / "a").unlink()
+    pair.server.write("b", "newer", mtime=OLD + 5)
+    (pair.server.folder / "c").rename(pair.server.folder / "renamed")
+    (pair.server.folder / "dir").rename(pair.server.folder / "moved")
+    look = Passes._look
+
+    async def cut_off(*_arguments: Any) -> Sides:
+        raise ConnectionLost(peer="server", reason="pulled the cable")
+
+    monkeypatch.setattr(Passes, "_look", cut_off)
+    with pytest.raises(ConnectionLost):
+        await pair.client.sync(server)
+    monkeypatch.setattr(Passes, "_look", look)
+    assert {"a", "c", "dir"}.isdisjoint(pair.client.tree())
+    undone = await pair.client.engine.with_records(str(pair.client.folder), lambda records: records.undo("last"))
+    assert not undone.partial
+    summary = await pair.client.sync(server)
+    assert not summary.trashed
+    assert {"a", "c", "dir/in"} <= set(summary.sent)
+    assert same(pair)
+    assert b"content of b" in {path.read_bytes() for path in pair.client.folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("giver", ["here", "there"])

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, find
 from leafsync.engine.core.merge import Ignored, never
-from leafsync.engine.core.names import join, parent
+from leafsync.engine.core.names import inside, join, parent
 from leafsync.engine.core.steps import Plan, Steps
 
 Listing = Callable[[str], Sequence[Entry]]
@@ -96,6 +96,25 @@ def with_leaves(base: Index | None, leaves: Mapping[str, Entry]) -> Index:
             listing(parent(path))[name] = Entry(name, Kind.DIRECTORY)
     listings = {path: tuple(entries.values()) for path, entries in changed.items()}
     return known.updated(listings, (), states={}, problems=())
+
+
+def without(base: Index, entries: Mapping[str, Entry]) -> Index:
+    """Return the base without those of `entries`, path -> entry, that it has just so: of the same size and time for a
+    file, the same target for a link. A directory goes with all that is in it.
+    """
+    listings = dict(base.directories)
+    for path, entry in entries.items():
+        known = base.entry(path)
+        if known is None or parent(path) not in listings or _stamp(known) != _stamp(entry):
+            continue
+        listings[parent(path)] = tuple(other for other in listings[parent(path)] if other.name != known.name)
+        if known.kind is Kind.DIRECTORY:
+            listings = {directory: below for directory, below in listings.items() if not inside(directory, path)}
+    return base.replaced(listings)
+
+
+def _stamp(entry: Entry) -> tuple[Kind, int, int, str]:
+    return entry.kind, entry.size, entry.mtime, entry.target
 
 
 def advance(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 from blake3 import blake3
 
+from leafsync.engine.core.base import without
 from leafsync.engine.core.index import Entry, Index, Kind
 from leafsync.engine.core.names import join
 from leafsync.engine.core.steps import NOTHING_HELD, Held
@@ -110,6 +111,23 @@ class Bases(Database):
             gone = [(number, path) for path in old if path not in listings]
             connection.executemany("DELETE FROM listings WHERE base = ? AND path = ?", gone)
             connection.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?, ?, ?)", rows)
+
+    def disagree(self, entries: Mapping[str, Entry]) -> None:
+        """Take `entries` (path -> entry) out of every base that has them, see `core.base.without`.
+
+        For what somebody has brought back: if the base still had it, because the pass that took it away did not come
+        to its end, it would count as removed by the other side and go again.
+        """
+        with self._use() as connection:
+            known = connection.execute("SELECT peer, remote FROM bases").fetchall()
+        for peer, remote in known:
+            listings = self.base(peer, remote)
+            if listings is None:
+                continue
+            before = Index(listings)
+            after = without(before, entries)
+            if after.digest != before.digest:
+                self.put_base(peer, remote, after.digest, after.directories, before=before)
 
     def held(self, peer: str, remote: str) -> Held:
         """Return the deletes that wait. If these are damaged, the base is forgotten: no delete can come of it then."""

@@ -70,6 +70,8 @@ def _carry_out(
                 store.put_pass(PassRecord(trash.pass_name, moment, "", tuple(work.done)))
             if work.used:
                 store.drop_kept(record.id, work.used)
+            if work.back:
+                store.disagree(work.back)
     return outcomes
 
 
@@ -82,6 +84,9 @@ class _Undo(msgspec.Struct):
     """Places in the trash that hold nothing any more, because it came back."""
     marks: dict[str, int] = msgspec.field(default_factory=dict)
     """The state of what came back: an older action of the same pass left it."""
+
+    back: dict[str, Entry] = msgspec.field(default_factory=dict)
+    """What came back where it was, as stat says; of directories, those that were moved back."""
 
     def attempt(self, step: "Callable[[_Undo, ActionRecord], None]", action: ActionRecord) -> LeafSyncError | None:
         try:
@@ -164,6 +169,7 @@ class _Undo(msgspec.Struct):
         at = None if modes.S_ISDIR(moved.st_mode) else state_mark(moved)
         if at is not None:
             self.marks[source] = at
+        self.back[source] = self.entry(source, moved)
         self.done.append(ActionRecord(ActionKind.MOVED, source, source=path, mark=at))
 
     def remove_directory(self, action: ActionRecord) -> None:
@@ -221,9 +227,19 @@ class _Undo(msgspec.Struct):
         is_link = stat is not None and modes.S_ISLNK(stat.st_mode)
         kind = ActionKind.LINKED if is_link else ActionKind.REPLACED if replaced else ActionKind.CREATED
         mark = state_mark(stat) if stat is not None else None
-        if mark is not None:
+        if stat is not None and mark is not None:
             self.marks[path] = mark
+            self.back[path] = self.entry(path, stat)
         self.done.append(ActionRecord(kind, path, kept=replaced, mark=mark))
+
+    def entry(self, path: str, stat: os.stat_result) -> Entry:
+        """Return what is at `path`, without its content."""
+        name = path.rpartition("/")[2]
+        if modes.S_ISDIR(stat.st_mode):
+            return Entry(name, Kind.DIRECTORY)
+        if modes.S_ISLNK(stat.st_mode):
+            return Entry(name, Kind.SYMLINK, target=self.folder.read_link(path))
+        return Entry(name, Kind.FILE, stat.st_size, stat.st_mtime_ns)
 
 
 _STEPS: dict[ActionKind, Callable[[_Undo, ActionRecord], None]] = {
