@@ -4,8 +4,11 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.names import TRASH
+from leafsync.engine.disk import interrupted
 from leafsync.engine.disk.interrupted import UNKNOWN, list_interrupted
 from leafsync.engine.disk.restore import restore, undo
 from leafsync.engine.disk.store import Store
@@ -103,7 +106,17 @@ def test_known_passes_stay_as_they_are(folder: FaultyFolder, store: Store, root:
     assert store.passes() == before
 
 
-def test_passes_that_the_history_has_forgotten_are_not_new(folder: FaultyFolder, store: Store, root: Path) -> None:
+def test_a_younger_pass_that_is_known_hides_none(folder: FaultyFolder, store: Store, root: Path) -> None:
+    """An undo or a decision of a conflict was written down since the pass was killed."""
+    known(store, "20261122-134502-ab12")
+    write(root, place("f"))
+    assert list_interrupted(folder, store) == [CUT]
+
+
+def test_passes_that_the_history_has_forgotten_are_not_new(
+    folder: FaultyFolder, store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupted, "MAX_PASSES", 1)
     known(store, CUT)
     write(root, place("f", "20251122-134501-ab12"))
     write(root, place("f", "20261122-134502-ab12"))

@@ -4,14 +4,18 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from leafsync.engine.core.names import TRASH
 from leafsync.engine.disk import inotify
 from leafsync.engine.disk.folder import Folder
+from leafsync.engine.disk.retention import MIN_AGE_SECONDS
 from leafsync.engine.disk.scan import scan
 from leafsync.engine.disk.store import Store
 from leafsync.engine.disk.watch import Watcher
@@ -331,9 +335,28 @@ async def test_a_missing_folder(tmp_path: Path, workers: Workers) -> None:
 
 async def test_a_folder_that_stays_open_prunes_its_trash_daily(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[float] = []
-    monkeypatch.setattr(share_module, "prune", lambda *_arguments, now: looked.append(now))
+    monkeypatch.setattr(share_module, "prune", lambda *_arguments, now, running: looked.append(now))
     await share.scan()
     assert looked == []
     monkeypatch.setattr(share_module, "PRUNE_INTERVAL", 0.0)
     await share.scan()
     assert len(looked) == 1
+
+
+async def test_the_trash_of_the_last_hour_stays_although_the_clock_is_set(
+    share: Share, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine without a clock of its own learns the time after it has begun to sync."""
+    top = Path(share.folder.path) / TRASH
+    for name in ("at work", "of now", "of an hour ago", "of others"):
+        (top / name).mkdir(parents=True)
+        os.utime(top / name, (0, 0))
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: 10_000.0)
+    monkeypatch.setattr("leafsync.engine.sync.share.time", clock)
+    for name in ("at work", "of now", "of an hour ago"):
+        share.begin_trash(name)
+    share.end_trash("of an hour ago")
+    clock.monotonic = lambda: 10_000.0 + MIN_AGE_SECONDS + 1
+    share.end_trash("of now")
+    await share.close()
+    assert {path.name for path in top.iterdir()} == {"at work", "of now"}

@@ -13,6 +13,7 @@ from datetime import datetime
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.names import TRASH, join, path_problem
 from leafsync.engine.disk.folder import Folder, disk_errors
+from leafsync.engine.disk.retention import MAX_PASSES
 from leafsync.engine.disk.store import Store
 
 UNKNOWN = "unknown"
@@ -40,12 +41,13 @@ def list_interrupted(folder: Folder, store: Store) -> list[str]:
 
 
 def _unknown(folder: Folder, store: Store) -> list[Found]:
-    """Return the directories of passes that are not in the history, but for those that it has forgotten by age."""
+    """Return the directories of passes that are not in the history, but for those that it has forgotten because there
+    were too many."""
     trash = folder.stat(TRASH)
     if trash is None or not modes.S_ISDIR(trash.st_mode):
         return []
     known = set(store.pass_ids())
-    oldest = min(known, default="")
+    oldest = min(known) if len(known) >= MAX_PASSES else ""
     found = folder.list_directory(TRASH)
     return sorted(
         (name, stat)

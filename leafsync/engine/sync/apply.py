@@ -72,6 +72,7 @@ class Application:
         Raises Unreachable, IntegrityFailed or DiskFull when the rest cannot be done either; what was done until then
         stays and is in the history, what was received is kept for the next time.
         """
+        self._share.begin_trash(self._trash.pass_name)
         files = [(fetch.path, fetch.entry.size) for fetch in steps.fetches]
         self._means.progress.expect(Direction.IN, files)
         try:
@@ -85,6 +86,7 @@ class Application:
             await self._each(steps.touches, self._touch)
             await self._each(steps.deletes, self._discard)
         finally:
+            self._share.end_trash(self._trash.pass_name)
             self._share.changed(steps.directories_touched())
             await self._share.workers.run(self._finish)
 

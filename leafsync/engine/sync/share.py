@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
 import threading
 import time
@@ -17,7 +18,7 @@ from leafsync.engine.disk.folder import MARKER, Folder
 from leafsync.engine.disk.hashing import Hasher
 from leafsync.engine.disk.identity import folder_identity
 from leafsync.engine.disk.interrupted import list_interrupted
-from leafsync.engine.disk.retention import prune
+from leafsync.engine.disk.retention import MIN_AGE_SECONDS, prune
 from leafsync.engine.disk.scan import Scan, rescan, scan
 from leafsync.engine.disk.staging import Staging
 from leafsync.engine.disk.store import HashRow, Store
@@ -105,6 +106,8 @@ class Share:
         self._full_scan = 0.0
         """When the last scan of everything began."""
         self._pruned = time.monotonic()
+        self._kept: dict[str, float] = {}
+        """Passes that use the trash, with the monotonic time of their end: the clock may be set."""
         self._watcher: Watcher | None = None
         self._dirty: set[str] = set()
         self._all_dirty = False
@@ -187,11 +190,20 @@ class Share:
 
     def _prune(self) -> None:
         """Remove from the trash what has been kept long enough (blocking)."""
-        self._pruned = time.monotonic()
+        now = self._pruned = time.monotonic()
+        self._kept = {name: end for name, end in self._kept.items() if now - end < MIN_AGE_SECONDS}
         try:
-            prune(self.folder, self.store, now=time.time())
+            prune(self.folder, self.store, now=time.time(), running=self._kept)
         except LeafSyncError as error:
             logger.warning("the trash was not looked through: %s", error)
+
+    def begin_trash(self, pass_name: str) -> None:
+        """Note that a pass uses the trash from now on: nothing of it is removed meanwhile."""
+        self._kept[pass_name] = math.inf
+
+    def end_trash(self, pass_name: str) -> None:
+        """Note that it does no more: what it left stays for an hour, whatever the clock says."""
+        self._kept[pass_name] = time.monotonic()
 
     def changed(self, directories: Collection[str]) -> None:
         """Note that this process changed these directories: the next scan looks there without waiting to be told."""
