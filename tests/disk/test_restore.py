@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import TRASH
-from leafsync.engine.disk.folder import state_mark
+from leafsync.engine.disk.folder import lasting_mark, state_mark
 from leafsync.engine.disk.restore import _STEPS, Outcome, restore, undo
 from leafsync.engine.disk.staging import Commit, Staged, Staging
 from leafsync.engine.disk.store import Store
@@ -99,8 +99,7 @@ class Past:
         entry, mark = self.known(source)
         assert entry is not None
         moved = self.trash.move(source, target, entry, mark)
-        at = None if entry.kind is Kind.DIRECTORY else state_mark(moved)
-        self.actions.append(ActionRecord(ActionKind.MOVED, target, source=source, mark=at))
+        self.actions.append(ActionRecord(ActionKind.MOVED, target, source=source, mark=lasting_mark(moved)))
 
     def make(self, path: str) -> None:
         self.folder.make_directory(path)
@@ -303,6 +302,16 @@ class TestNewer:
         assert errors(past.undo(record)) == {"new": EntryNewer}
         assert (root / "new/mine").read_bytes() == b"mine"
         assert not (root / "new/inner").exists()
+
+    def test_another_directory_where_one_was_moved_to(self, past: Past, root: Path) -> None:
+        write(root, "old/f")
+        past.move("old", "new")
+        record = past.end()
+        (root / "new").rename(root / "elsewhere")
+        write(root, "new/another")
+        ((path, error),) = past.undo(record)
+        assert (path, type(error)) == ("new", EntryNewer)
+        assert set(tree(root)) == {"new", "new/another", "elsewhere", "elsewhere/f"}
 
     def test_a_moved_directory_comes_back_with_what_is_new_in_it(
         self, past: Past, root: Path, record: PassRecord

@@ -37,8 +37,8 @@ class ActionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False, omit_
     kept: str = ""
     """Where in the trash what was there before is, empty when nothing was or when it is there no more."""
     mark: int | None = None
-    """The state of the file or link that the action left (64 bits, `disk.folder.state_mark`): an undo touches nothing
-    else. None for directories and for what is gone."""
+    """What the action left (64 bits, `disk.folder.lasting_mark`): an undo touches nothing else. None for directories
+    that were made and for what is gone."""
 
 
 class PassRecord(msgspec.Struct, frozen=True):

@@ -77,6 +77,15 @@ def state_mark(stat: os.stat_result) -> int:
     return xxh3_64_intdigest(state)
 
 
+def lasting_mark(stat: os.stat_result) -> int:
+    """Return the mark by which what an action left is known later: of a directory it says which one it is, since what
+    happens in it changes its state; of all else it is the state.
+    """
+    if not modes.S_ISDIR(stat.st_mode):
+        return state_mark(stat)
+    return xxh3_64_intdigest(b"".join((number & _U64).to_bytes(8, "little") for number in (stat.st_dev, stat.st_ino)))
+
+
 def disk_error(error: OSError, path: str) -> DiskFailed:
     """Return what the user is told of an OSError on `path`."""
     if error.errno in _FULL:

@@ -14,7 +14,7 @@ from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.index import Entry, Kind
 from leafsync.engine.core.names import TRASH, inside, parent
 from leafsync.engine.disk.commit import replace
-from leafsync.engine.disk.folder import Folder, state_mark
+from leafsync.engine.disk.folder import Folder, lasting_mark, state_mark
 from leafsync.engine.disk.seen import change_error, check_path
 from leafsync.engine.disk.store import Store
 from leafsync.engine.disk.trash import Trash
@@ -166,9 +166,7 @@ class _Undo(msgspec.Struct):
             if error.fields.get("path") == source:
                 raise EntryNewer(path=source) from error
             raise
-        at = None if modes.S_ISDIR(moved.st_mode) else state_mark(moved)
-        if at is not None:
-            self.marks[source] = at
+        at = self.marks[source] = lasting_mark(moved)
         self.back[source] = self.entry(source, moved)
         self.done.append(ActionRecord(ActionKind.MOVED, source, source=path, mark=at))
 
@@ -187,13 +185,11 @@ class _Undo(msgspec.Struct):
         """Return what the action left, for the last look before it is changed. Raises EntryNewer when that is not
         what is there."""
         path = action.path
-        if modes.S_ISDIR(stat.st_mode):
-            if action.kind is ActionKind.MOVED and action.mark is None:
-                return Entry("", Kind.DIRECTORY), None
-            raise EntryNewer(path=path)
-        mark = state_mark(stat)
+        mark = lasting_mark(stat)
         if mark not in (action.mark, self.marks.get(path)):
             raise EntryNewer(path=path)
+        if modes.S_ISDIR(stat.st_mode):
+            return Entry("", Kind.DIRECTORY), None
         if modes.S_ISLNK(stat.st_mode):
             return Entry("", Kind.SYMLINK, target=self.folder.read_link(path)), None
         return Entry("", Kind.FILE), mark

@@ -19,7 +19,7 @@ from leafsync.engine.core.names import parent
 from leafsync.engine.core.options import DEFAULT_STREAMS
 from leafsync.engine.core.status import Direction
 from leafsync.engine.core.steps import Fetch, Link, Move, Steps, Touch, Trash as TrashStep
-from leafsync.engine.disk.folder import disk_errors, state_mark
+from leafsync.engine.disk.folder import disk_errors, lasting_mark, state_mark
 from leafsync.engine.disk.trash import Trash, pass_name
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.channel import Throttle
@@ -145,7 +145,7 @@ class Application:
         moved = self._trash.move(move.source, move.target, move.entry, self._mark(move.source))
         if not modes.S_ISDIR(moved.st_mode):  # what happens in a directory changes its state, and is no edit of it
             self._marks[move.target] = state_mark(moved)
-        return ActionRecord(ActionKind.MOVED, move.target, move.source, mark=self._marks.get(move.target))
+        return ActionRecord(ActionKind.MOVED, move.target, move.source, mark=lasting_mark(moved))
 
     def _discard(self, action: TrashStep) -> ActionRecord:
         self._trash.remove(action.path, action.entry, self._mark(action.path))

@@ -26,7 +26,7 @@ from leafsync.engine.core.names import collision_key, join, name_problem, parent
 from leafsync.engine.disk import restore
 from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.commit import replace
-from leafsync.engine.disk.folder import Folder, disk_errors, state_mark
+from leafsync.engine.disk.folder import Folder, disk_errors, lasting_mark, state_mark
 from leafsync.engine.disk.store import Store
 from leafsync.engine.disk.trash import Trash, pass_name
 from leafsync.errors import ConflictUnknown, EntryRefused, LeafSyncError, PassUnknown, UsageError
@@ -247,11 +247,12 @@ class _Resolution:
         replace(self._folder, copy, path, entry, mark, self.trash)
         self._folder.sync_directory(parent(path))
         self.done.append(ActionRecord(ActionKind.TRASHED, path, kept=self.trash.kept[path]))
-        self.done.append(ActionRecord(ActionKind.MOVED, path, copy, mark=_mark(self._folder.stat(path))))
+        there = self._folder.stat(path)
+        self.done.append(ActionRecord(ActionKind.MOVED, path, copy, mark=lasting_mark(there) if there else None))
 
     def _move(self, source: str, target: str, stat: os.stat_result) -> None:
         moved = self.trash.move(source, target, *self._seen(source, stat))
-        self.done.append(ActionRecord(ActionKind.MOVED, target, source, mark=_mark(moved)))
+        self.done.append(ActionRecord(ActionKind.MOVED, target, source, mark=lasting_mark(moved)))
 
     def _discard(self, path: str, stat: os.stat_result) -> None:
         """Move a file, a link, or a directory with all that is in it to the trash."""
@@ -271,11 +272,6 @@ class _Resolution:
         if modes.S_ISDIR(stat.st_mode):
             return Entry(name, Kind.DIRECTORY), None
         raise EntryRefused(path=path)
-
-
-def _mark(stat: os.stat_result | None) -> int | None:
-    """Return the state of the file or link that an action left."""
-    return None if stat is None or modes.S_ISDIR(stat.st_mode) else state_mark(stat)
 
 
 def record_name(path: str) -> str:
