@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from leafsync.engine.core.conflicts import MAX_COPIES, MAX_DEVICE, Copies, conflict_name, free_name
-from leafsync.engine.core.names import MAX_NAME, collision_key, name_problem, parent
+from leafsync.engine.core.names import MAX_NAME, MAX_PATH, collision_key, name_problem, parent
 
 MOMENT = "20260102-030405"
 
@@ -70,6 +70,22 @@ def test_a_long_name_loses_the_end_of_its_stem(name: str) -> None:
     assert MAX_NAME - 4 < len(copy.encode()) <= MAX_NAME
     assert f".conflict-{MOMENT}-laptop" in copy
     assert name.startswith(copy[: copy.index(".conflict-")])
+
+
+@pytest.mark.parametrize("left", [5, 40, 100, 254])
+def test_a_copy_in_a_long_path_loses_the_end_of_its_stem(left: int) -> None:
+    """`left` are the bytes that the directory leaves for a name; the name may use them all."""
+    directory = "/".join(["d" * 200] * 19)
+    directory += "/" + "e" * (MAX_PATH - len(directory) - 2 - left)
+    path = f"{directory}/{'n' * (left - 4)}.txt"
+    assert len(path) == MAX_PATH
+    copy = conflict_name(path, MOMENT, "laptop")
+    mark = f".conflict-{MOMENT}-laptop.txt"
+    assert (parent(copy), copy[-len(mark) :]) == (directory, mark)
+    assert len(copy) <= max(MAX_PATH, len(f"{directory}/n{mark}"))
+    assert len(free_name(copy, {collision_key(copy.rpartition("/")[2])})) <= max(
+        MAX_PATH, len(f"{directory}/n{mark}-2")
+    )
 
 
 @given(

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
 
-from leafsync.engine.core.names import MAX_NAME, collision_key, join, parent
+from leafsync.engine.core.names import MAX_NAME, MAX_PATH, collision_key, join, parent
 
 MAX_DEVICE = 32
 """Characters of a device's name in a conflict copy's name: enough to tell devices apart."""
@@ -24,22 +24,21 @@ def conflict_name(path: str, moment: str, device: str) -> str:
     """Return the path of a conflict copy of `path`: `name.conflict-YYYYMMDD-HHMMSS-DEVICE.ext` in the same directory.
 
     `moment` is written YYYYMMDD-HHMMSS. Characters of `device` outside A-Z a-z 0-9 _ - become `-`. A conflict copy's
-    own mark is replaced, never repeated; a name that gets too long loses the end of its stem.
+    own mark is replaced, never repeated; where the name or the path gets too long the stem loses its end.
     """
     stem, _mark, extension = _parts(path.rpartition("/")[2])
     cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", device).strip("-")[:MAX_DEVICE] or "device"
-    return join(parent(path), _fitted(stem, f".conflict-{moment}-{cleaned}", extension))
+    return _fitted(parent(path), stem, f".conflict-{moment}-{cleaned}", extension)
 
 
 def free_name(path: str, taken: Container[str]) -> str:
     """Return `path`, or with -2, -3, ... before its extension, so that its name's `collision_key` is not in `taken`."""
-    name = path.rpartition("/")[2]
-    stem, mark, extension = _parts(name)
-    number = 1
-    while collision_key(name) in taken:
+    stem, mark, extension = _parts(path.rpartition("/")[2])
+    free, number = path, 1
+    while collision_key(free.rpartition("/")[2]) in taken:
         number += 1
-        name = _fitted(stem, f"{mark}-{number}", extension)
-    return join(parent(path), name)
+        free = _fitted(parent(path), stem, f"{mark}-{number}", extension)
+    return free
 
 
 def conflict_of(copy: str) -> str | None:
@@ -95,9 +94,11 @@ def _parts(name: str) -> tuple[str, str, str]:
     return (plain["stem"], "", plain["extension"]) if plain else (name, "", "")
 
 
-def _fitted(stem: str, mark: str, extension: str) -> str:
-    room = MAX_NAME - len(f"{mark}{extension}".encode())
-    return stem.encode()[:room].decode(errors="ignore") + mark + extension
+def _fitted(directory: str, stem: str, mark: str, extension: str) -> str:
+    """Return the path of that name in `directory`, with as much of the stem as there is room for, but never none."""
+    longest = min(MAX_NAME, MAX_PATH - len(join(directory, "").encode()))
+    room = max(longest - len(f"{mark}{extension}".encode()), len(stem[:1].encode()))
+    return join(directory, stem.encode()[:room].decode(errors="ignore") + mark + extension)
 
 
 CopyName = Callable[[str, str], str]
