@@ -18,6 +18,7 @@ from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.names import STAGING, join, parent
 from leafsync.engine.disk.exchange import put
 from leafsync.engine.disk.folder import Folder, disk_error, state_mark
+from leafsync.engine.disk.given import given
 from leafsync.engine.disk.racy import is_racy_write
 from leafsync.engine.disk.seen import change_error, check_path
 from leafsync.engine.disk.staged import StagedFile
@@ -195,6 +196,9 @@ class _Group:
         names = [item.staged.name for item, _result in self.placed if isinstance(item.staged, StagedFile)]
         try:
             self.store.finish_staged(names, rows)
+            if not all(self.folder.keeps):
+                placed = [(item, result.stat) for item, result in self.placed if result.error is None]
+                self.store.put_given({item.path: given(item.entry, stat) for item, stat in placed if stat is not None})
         except LeafSyncError as error:
             _log.warning("the hashes of new files were not recorded: %s", error)
 

@@ -52,6 +52,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE held (peer TEXT NOT NULL, remote TEXT NOT NULL, paths BLOB NOT NULL, checksum BLOB NOT NULL,"
         " UNIQUE (peer, remote))",
     ),
+    (
+        "CREATE TABLE given (path TEXT PRIMARY KEY, mtime INTEGER NOT NULL, executable INTEGER NOT NULL,"
+        " stored INTEGER NOT NULL, checksum BLOB NOT NULL)",
+    ),
 )
 """Each brings the tables from one version to the next, statement by statement; only ever append."""
 

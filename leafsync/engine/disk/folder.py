@@ -17,7 +17,7 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from xxhash import xxh3_64_intdigest
 
@@ -65,6 +65,26 @@ LOCK = "lock"
 
 MARKER = "folder-id"
 """Name of the file in the staging directory that tells this folder from any other (identity.py)."""
+
+
+_SECOND = 10**9
+_ODD_TIME = 1_500_000_001 * _SECOND
+"""A time that shows whether a filesystem rounds to two seconds."""
+
+
+class Keeps(NamedTuple):
+    """What a filesystem keeps of files."""
+
+    modes: bool
+    """The permission to execute."""
+    times: bool
+    """Modification times to the second."""
+
+
+def _keeps_mode(fd: int, mode: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, mode)
+    return (os.fstat(fd).st_mode ^ mode) & modes.S_IXUSR == 0
 
 
 def state_mark(stat: os.stat_result) -> int:
@@ -116,6 +136,7 @@ class Folder(Closing):
         self._threads = threading.local()
         self._umask = read_umask()
         self._folds: bool | None = None
+        self._keeps: Keeps | None = None
 
     @classmethod
     def open(cls, path: str, *, force: bool = False) -> Self:
@@ -218,6 +239,28 @@ class Folder(Closing):
             except (OSError, LeafSyncError):
                 return False
         return self._folds
+
+    @property
+    def keeps(self) -> Keeps:
+        """What the filesystem keeps of files. Probed once; where nothing can be written nothing has to be kept."""
+        if self._keeps is None:
+            try:
+                self._keeps = self._probe()
+            except (OSError, LeafSyncError):
+                self._keeps = Keeps(modes=True, times=True)
+        return self._keeps
+
+    def _probe(self) -> Keeps:
+        self.prepare(STAGING)
+        probe = f"{STAGING}/probe-{secrets.token_hex(8)}"
+        fd = self.create_file(probe)
+        try:
+            keeps_modes = [_keeps_mode(fd, mode) for mode in (0o600, 0o700)]
+            os.utime(fd, ns=(_ODD_TIME, _ODD_TIME))
+            return Keeps(modes=all(keeps_modes), times=os.fstat(fd).st_mtime_ns // _SECOND == _ODD_TIME // _SECOND)
+        finally:
+            os.close(fd)
+            self.unlink(probe)
 
     def prepare(self, own: str) -> None:
         """Make one of LeafSync's own directories (names.STAGING, names.TRASH), for this user alone.
@@ -420,8 +463,12 @@ class Folder(Closing):
         os.ftruncate(fd, size)
 
     def dress(self, fd: int, mode: int, mtime_ns: int) -> None:
-        """Give a written file its permissions and its time."""
-        os.fchmod(fd, mode)
+        """Give a written file its permissions, where the filesystem keeps some, and its time."""
+        try:
+            os.fchmod(fd, mode)
+        except OSError:
+            if self.keeps.modes:
+                raise
         os.utime(fd, ns=(mtime_ns, mtime_ns))
 
     def begin_sync(self, fd: int) -> None:

@@ -16,7 +16,7 @@ from leafsync.engine.disk.hashing import BUSY, GONE, Hashed, Hasher, Progress
 from leafsync.engine.disk.ignore import IgnoreRules
 from leafsync.engine.disk.racy import is_racy
 from leafsync.engine.disk.store import HashRow, Store
-from leafsync.engine.disk.walk import NOTHING_PLACED, Known, Walk, file_entry
+from leafsync.engine.disk.walk import NOTHING_PLACED, Known, Walk
 from leafsync.errors import FolderMissing, FolderUnreadable
 
 
@@ -217,7 +217,8 @@ class _Hashing:
         for result in self._hasher.hash_many(walk.folder, waiting, progress=self._progress, cancelled=self._cancelled):
             directory, _, name = result.path.rpartition("/")
             if result.error is None:
-                walk.put(directory, file_entry(name, result.stat, result.root), state_mark(result.stat))
+                entry = walk.entry(result.path, name, result.stat, result.root)
+                walk.put(directory, entry, state_mark(result.stat))
                 rows.append(self._row(result))
                 self.bytes += result.stat.st_size
             elif result.error != GONE:

@@ -12,6 +12,7 @@ from xxhash import xxh3_64_digest
 
 from leafsync.engine.disk.bases import Bases
 from leafsync.engine.disk.database import signed, unsigned
+from leafsync.engine.disk.given import GivenFiles
 from leafsync.engine.disk.passes import Passes
 
 PRUNE_SLACK = 1000
@@ -45,7 +46,7 @@ class StagedRow(msgspec.Struct, frozen=True):
     """Of the file in the staging directory."""
 
 
-class Store(Bases, Passes):
+class Store(Bases, Passes, GivenFiles):
     """The records of one folder. Thread-safe. Every method raises StoreUnusable, DiskFull or DiskFailed."""
 
     # Hashes

@@ -22,6 +22,7 @@ from leafsync.engine.core.names import (
     target_problem,
 )
 from leafsync.engine.disk.folder import Folder, state_mark
+from leafsync.engine.disk.given import NOTHING_GIVEN, Given
 from leafsync.engine.disk.hashing import Cancelled
 from leafsync.engine.disk.ignore import MAX_FILE, IgnoreRules
 from leafsync.engine.disk.store import Store
@@ -53,6 +54,9 @@ def file_entry(name: str, stat: os.stat_result, root: bytes) -> Entry:
     return Entry(name, Kind.FILE, stat.st_size, file_time(stat), stat.st_mode & _EXECUTABLE != 0, root)
 
 
+_NOT_GIVEN = Given(0, executable=False, stored_ns=_MIN_TIME - 1)
+"""What is known of a file that was made here: on a filesystem without permissions none is executable."""
+
 MAX_SINGLE = 10_000
 """Files that are looked up in the cache one by one, before all of it is read: where there is an index already nearly
 nothing else has to be looked up, and all of it is as large as the index."""
@@ -72,6 +76,10 @@ class Known:
         self._few = FEW if few else MAX_SINGLE if previous is not None else 0
         self._racy = store.load_racy() if previous is not None else frozenset()
         self._cached: dict[int, bytes] | None = None
+
+    def given(self) -> Mapping[str, Given]:
+        """Return path -> what the file there was given, for a filesystem that does not keep all of it."""
+        return self._store.load_given()
 
     def before(self, directory: str) -> dict[str, Entry]:
         """Return name -> entry of the files that the last index has in a directory."""
@@ -105,6 +113,8 @@ class Walk:
         self.known = known
         self.cancelled = cancelled
         self._hash = hash_files
+        self._faithful = all(folder.keeps)
+        self._given = known.given() if not self._faithful else NOTHING_GIVEN
         self.ignore = IgnoreRules()
         self.listings: dict[str, list[Entry]] = {}
         self.states: dict[str, array[int]] = {}
@@ -215,8 +225,15 @@ class Walk:
         if root is None:
             self.unhashed.append((path, stat))
             return
-        entry = file_entry(name, stat, root)
+        entry = self.entry(path, name, stat, root)
         self.put(directory, before if before == entry else entry, mark)
+
+    def entry(self, path: str, name: str, stat: os.stat_result, root: bytes) -> Entry:
+        """Return the entry of a file, as it was given where its filesystem cannot keep that."""
+        entry = file_entry(name, stat, root)
+        if self._faithful:
+            return entry
+        return self._given.get(path, _NOT_GIVEN).of(entry, keeps_modes=self.folder.keeps.modes)
 
     def subdirectory(self, path: str, stat: os.stat_result) -> Entry | None:
         """Walk a directory in another one; None when it is gone."""

@@ -20,6 +20,7 @@ from leafsync.engine.core.options import DEFAULT_STREAMS
 from leafsync.engine.core.status import Direction
 from leafsync.engine.core.steps import Fetch, Link, Move, Steps, Touch, Trash as TrashStep
 from leafsync.engine.disk.folder import disk_errors, lasting_mark, state_mark
+from leafsync.engine.disk.given import given
 from leafsync.engine.disk.trash import Trash, pass_name
 from leafsync.engine.net.connection import Connection
 from leafsync.engine.sync.channel import Throttle
@@ -143,6 +144,8 @@ class Application:
 
     def _move(self, move: Move) -> ActionRecord:
         moved = self._trash.move(move.source, move.target, move.entry, self._mark(move.source))
+        if not all(self._share.folder.keeps):
+            self._share.store.move_given([(move.source, move.target)])
         if not modes.S_ISDIR(moved.st_mode):  # what happens in a directory changes its state, and is no edit of it
             self._marks[move.target] = state_mark(moved)
         return ActionRecord(ActionKind.MOVED, move.target, move.source, mark=lasting_mark(moved))
@@ -170,6 +173,8 @@ class Application:
             raise EntryChanged(path=touch.path)
         touched = folder.touch(touch.path, state_mark(before), executable=entry.executable, mtime_ns=entry.mtime_ns)
         self._trash.left(before, touched)
+        if not all(folder.keeps):
+            self._share.store.put_given({touch.path: given(entry, touched)})
         return ActionRecord(ActionKind.TOUCHED, touch.path, mark=state_mark(touched))
 
     def _finish(self) -> None:
