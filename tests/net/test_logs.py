@@ -42,3 +42,10 @@ def test_aioquics_log_is_quiet_and_escaped(caplog: pytest.LogCaptureFixture) -> 
     quic.info("nobody reads this")
     quic.warning("close reason %s", "\x1b[31m\nfaked line")
     assert [record.getMessage() for record in caplog.records] == ["close reason \\x1b[31m\\x0afaked line"]
+
+
+def test_whoever_set_the_level_of_aioquics_log_has_the_last_word(caplog: pytest.LogCaptureFixture) -> None:
+    """A run without -v has set it to errors: the first handshake must not turn the warnings about strangers on."""
+    caplog.set_level(logging.ERROR, logger="quic")
+    quiet_quic_log()
+    assert not logging.getLogger("quic").isEnabledFor(logging.WARNING)

@@ -45,7 +45,10 @@ _ESCAPING = EscapingFilter()
 
 
 def quiet_quic_log() -> None:
-    """Keep aioquic's logger to warnings, and what it logs printable. Calling it again changes nothing."""
+    """Keep aioquic's logger to warnings, or to what somebody has set, and what it logs printable. Calling it again
+    changes nothing.
+    """
     quic = logging.getLogger("quic")
-    quic.setLevel(logging.WARNING)
+    if quic.level == logging.NOTSET:
+        quic.setLevel(logging.WARNING)
     quic.addFilter(_ESCAPING)
