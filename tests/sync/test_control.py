@@ -14,7 +14,7 @@ from leafsync.engine.service import Engine
 from leafsync.engine.sync import connecting, serving
 from leafsync.engine.sync.connect import Client
 from leafsync.engine.sync.passes import Passes
-from leafsync.errors import ConnectionLost, TrustWithdrawn
+from leafsync.errors import ConnectionLost, RefusedByPeer, TrustWithdrawn
 from tests.support.devices import Device, Pair, until
 
 OLD = 1_700_000_000.0
@@ -180,6 +180,17 @@ async def test_a_device_that_is_removed_here_is_left_at_once(pair: Pair) -> None
         await job.wait()
 
 
+async def test_a_device_that_is_removed_there_is_told_and_so_is_whoever_serves(pair: Pair) -> None:
+    job = await pair.client.connect(await pair.server.serve())
+    await until(lambda: bool(pair.client.passes()))
+    pair.server.engine.trust.remove("client")
+    with pytest.raises(RefusedByPeer):
+        await job.wait()
+    await until(lambda: bool(pair.server.seen(PeerLeft)))
+    (left,) = pair.server.seen(PeerLeft)
+    assert left.reason == str(TrustWithdrawn(name="client", address=left.address))
+
+
 async def test_a_changed_permission_holds_from_the_next_connection_on(pair: Pair) -> None:
     server = await pair.server.serve()
     job = await pair.client.connect(server, mode=Mode.BOTH)
@@ -187,6 +198,7 @@ async def test_a_changed_permission_holds_from_the_next_connection_on(pair: Pair
     pair.server.engine.trust.change("client", permission=Permission.READ)
     await until(lambda: len(pair.server.seen(PeerConnected)) == 2)
     assert "what this device may do" in pair.client.seen(Reconnecting)[0].reason
+    assert [left.reason for left in pair.server.seen(PeerLeft)] == ["what it may do was changed"]
     pair.client.write("mine", "x", mtime=OLD)
     await until(lambda: bool(pair.client.passes()[-1].problems) or bool(pair.client.passes()[-1].notes))
     assert not (pair.server.folder / "mine").exists()

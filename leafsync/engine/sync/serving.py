@@ -16,7 +16,7 @@ from leafsync.engine.sync.jobs import TRUST_INTERVAL, Context, Job, limits_for, 
 from leafsync.engine.sync.policy import ServePolicy
 from leafsync.engine.sync.serve import Session, Terms, ended_well
 from leafsync.engine.sync.tasks import outlast
-from leafsync.errors import LeafSyncError, PeerUnknown
+from leafsync.errors import LeafSyncError, PeerUnknown, TrustWithdrawn
 
 logger = logging.getLogger("leafsync.jobs")
 
@@ -33,6 +33,8 @@ class ServeJob(Job):
         self._addresses: tuple[str, ...] = ()
         self._endpoint: Endpoint | None = None
         self._sessions: dict[Connection, tuple[Session, asyncio.Task[None]]] = {}
+        self._dismissed: dict[Connection, str] = {}
+        """Why this side has ended a connection, until its session has noticed."""
         self._refusing: set[asyncio.Task[None]] = set()
         self._doubles = Doubles()
 
@@ -107,9 +109,18 @@ class ServeJob(Job):
         for connection, (session, _task) in list(self._sessions.items()):
             fingerprint = connection.peer_fingerprint
             if trust.get(fingerprint) is None and self._policy.pin(fingerprint) is None:
-                connection.close(CloseCode.UNTRUSTED, "this device is not trusted any more")
+                name = self._name_of(connection, session) or "a device"
+                told = str(TrustWithdrawn(name=name, address=connection.address))
+                self._dismiss(connection, told, CloseCode.UNTRUSTED, "this device is not trusted any more")
             elif session.writable != self._writable(fingerprint):
-                connection.close(CloseCode.STOPPING, "what this device may do was changed")
+                told = "what it may do was changed"
+                self._dismiss(connection, told, CloseCode.STOPPING, "what this device may do was changed")
+
+    def _dismiss(self, connection: Connection, told: str, code: CloseCode, reason: str) -> None:
+        """End a connection for a reason that is told here in other words than there; it may have ended already."""
+        if not connection.closed:
+            self._dismissed[connection] = told
+            connection.close(code, reason)
 
     def _warn_of_doubles(self) -> None:
         found = self._doubles.look(self._sessions, asyncio.get_running_loop().time())
@@ -171,6 +182,7 @@ class ServeJob(Job):
         finally:
             connection.close(CloseCode.DONE)
             del self._sessions[connection]
+            reason = self._dismissed.pop(connection, reason)
         self._tell(PeerLeft(self.id, fingerprint, address, reason))
 
     async def _greeted(self, connection: Connection, claimed: str) -> str:
