@@ -9,7 +9,7 @@ from leafsync.engine.core.events import PeerConnected, PeerLeft, Reconnecting, S
 from leafsync.engine.core.messages import Digest
 from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.core.status import Direction, PassState, PassSummary, TransferState
-from leafsync.engine.net.trust import Permission
+from leafsync.engine.net.trust import Permission, TrustStore
 from leafsync.engine.service import Engine
 from leafsync.engine.sync import connecting, serving
 from leafsync.engine.sync.connect import Client
@@ -202,6 +202,29 @@ async def test_a_changed_permission_holds_from_the_next_connection_on(pair: Pair
     pair.client.write("mine", "x", mtime=OLD)
     await until(lambda: bool(pair.client.passes()[-1].problems) or bool(pair.client.passes()[-1].notes))
     assert not (pair.server.folder / "mine").exists()
+    await job.stop()
+
+
+async def test_a_trust_file_that_cannot_be_used_is_told_of_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    refresh = TrustStore.refresh
+
+    def counting(store: TrustStore) -> bool:
+        nonlocal looks
+        try:
+            return refresh(store)
+        finally:
+            looks += 1
+
+    monkeypatch.setattr(TrustStore, "refresh", counting)
+    job = await pair.server.serve()
+    path = pair.server.home / "trust.toml"
+    sound = path.read_bytes()
+    for content, told in ((b"no", 1), (b"no", 1), (b"version = 7", 2), (sound, 2), (b"version = 7", 3)):
+        path.write_bytes(content)
+        before = looks
+        await until(lambda before=before: looks >= before + 5)  # type: ignore[misc]
+        assert len(pair.server.seen(Warned)) == told
     await job.stop()
 
 

@@ -33,6 +33,8 @@ class ServeJob(Job):
         self._addresses: tuple[str, ...] = ()
         self._endpoint: Endpoint | None = None
         self._sessions: dict[Connection, tuple[Session, asyncio.Task[None]]] = {}
+        self._trouble = ""
+        """What was told last of a trust store that cannot be read, "" as long as it can be."""
         self._dismissed: dict[Connection, str] = {}
         """Why this side has ended a connection, until its session has noticed."""
         self._refusing: set[asyncio.Task[None]] = set()
@@ -104,8 +106,11 @@ class ServeJob(Job):
         trust = self._context.trust
         try:
             await self._context.share.workers.run(trust.refresh)
+            self._trouble = ""
         except LeafSyncError as error:
-            self._tell(Warned(self.id, str(error)))
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                self._tell(Warned(self.id, self._trouble))
         for connection, (session, _task) in list(self._sessions.items()):
             fingerprint = connection.peer_fingerprint
             if trust.get(fingerprint) is None and self._policy.pin(fingerprint) is None:
