@@ -346,7 +346,7 @@ class Bridge:
     async def add_device(
         self, fingerprint: str, *, name: str = "", address: str = "", permission: Permission = Permission.READ_WRITE
     ) -> Device:
-        """Trust a device. Raises FingerprintMalformed, DeviceExists, UsageError or TrustMalformed."""
+        """Trust a device. Raises FingerprintMalformed, DeviceExists, UsageError, TrustMalformed or TrustUnwritable."""
         return await self._engine.with_trust(
             lambda trust: trust.add(
                 fingerprint, name=name or None, address=address or None, permission=permission, confirmed=BY_HAND
@@ -360,7 +360,10 @@ class Bridge:
         return await self._engine.with_trust(lambda trust: trust.change(fingerprint, name=name, permission=permission))
 
     async def remove_device(self, fingerprint: str) -> Device:
-        """Stop trusting a device; its connections end within a second. Raises DeviceUnknown or TrustMalformed."""
+        """Stop trusting a device; its connections end within a second.
+
+        Raises DeviceUnknown, TrustMalformed or TrustUnwritable.
+        """
         return await self._engine.with_trust(lambda trust: trust.remove(fingerprint))
 
     async def replace_key(self, fingerprint: str, new: str) -> Device:

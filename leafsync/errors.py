@@ -3,9 +3,9 @@
     LeafSyncError                      1  anything that failed
     ├── UsageError                     2  what was asked for cannot be done as asked
     │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, FolderIdentityLost, PathRefused
-    │   ├── PathNotOffered, AddressMalformed, AddressUnusable, FingerprintMalformed
-    │   ├── DeviceUnknown, DeviceAmbiguous, DeviceExists, PassUnknown, PassAmbiguous, PathUnrestorable, ConflictUnknown
-    │   └── ConfigMalformed, TrustMalformed, IdentityUnusable, StoreUnusable
+    │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, DeviceUnknown, DeviceAmbiguous, DeviceExists
+    │   ├── PathNotOffered, PassUnknown, PassAmbiguous, PathUnrestorable, ConflictUnknown
+    │   └── ConfigMalformed, TrustMalformed, TrustUnwritable, IdentityUnusable, StoreUnusable
     ├── Unreachable                    4  the other device cannot be talked to (any more)
     │   └── AddressUnresolvable, ConnectTimedOut, ConnectionLost, PeerClosed, PeerStalled, StreamReset,
     │       StreamStopped, FolderUnready
@@ -139,6 +139,11 @@ class ConfigMalformed(UsageError):
 class TrustMalformed(UsageError):
     """The trust file {path} cannot be used: {reason}. Nobody is trusted until it is mended or moved away; it was left
     as it is."""
+
+
+class TrustUnwritable(UsageError):
+    """The trust file {path} could not be changed ({reason}), so it is as it was. See that its directory can be written,
+    and try again."""
 
 
 class IdentityUnusable(UsageError):

@@ -29,7 +29,10 @@ def show_identity(_arguments: argparse.Namespace, session: Session) -> int:
 
 
 def list_devices(_arguments: argparse.Namespace, session: Session) -> int:
-    """`leafsync trust list`. Like the other `trust` commands it raises TrustMalformed."""
+    """`leafsync trust list`. Like the other `trust` commands it raises TrustMalformed.
+
+    Those that change it raise TrustUnwritable too.
+    """
     devices = _trust_store(session).devices
     session.output.devices(devices)
     if not devices:

@@ -18,6 +18,7 @@ from leafsync.errors import (
     DeviceUnknown,
     FingerprintMalformed,
     TrustMalformed,
+    TrustUnwritable,
     UsageError,
 )
 
@@ -377,11 +378,41 @@ def test_a_failed_write_keeps_the_old_file(store: TrustStore, path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TrustMalformed, match="No space left"):
+    with pytest.raises(TrustUnwritable, match=r"No space left.*it is as it was"):
         store.add(B, confirmed="command line")
     assert path.read_bytes() == before
     assert names_in(path.parent) == ["trust.toml", "trust.toml.lock"]
     assert [device.fingerprint for device in store.devices] == [A]
+
+
+def test_who_may_not_write_changes_nothing_and_reads_on(store: TrustStore, path: Path) -> None:
+    store.add(A, confirmed="command line")
+    lock = path.with_name("trust.toml.lock")
+    lock.unlink()
+    lock.mkdir()  # holds for root too, whom no permission stops
+    with pytest.raises(TrustUnwritable) as raised:
+        store.remove(A)
+    assert str(path) in str(raised.value)
+    assert "Is a directory" in str(raised.value)
+    store.load()
+    assert [device.fingerprint for device in store.devices] == [A]
+
+
+def test_what_was_changed_is_told_as_changed_even_if_it_may_not_last(
+    store: TrustStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    flush = os.fsync
+
+    def no_directory(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", no_directory)
+    store.add(A, confirmed="command line")
+    assert [device.fingerprint for device in store.devices] == [A]
+    assert A in path.read_text()
+    assert "Invalid argument" in caplog.text
 
 
 def test_a_change_that_changes_nothing_writes_nothing(store: TrustStore, path: Path) -> None:

@@ -6,6 +6,7 @@ blocks on the disk for a moment; `refresh` costs one stat when nothing changed.
 """
 
 import fcntl
+import logging
 import os
 import re
 import secrets
@@ -28,9 +29,12 @@ from leafsync.errors import (
     DeviceExists,
     DeviceUnknown,
     TrustMalformed,
+    TrustUnwritable,
     UsageError,
 )
 from leafsync.text import printable
+
+logger = logging.getLogger("leafsync.trust")
 
 SCHEMA_VERSION = 1
 """The layout of trust.toml. A file with another number is from another LeafSync, and is not guessed at."""
@@ -277,12 +281,17 @@ class TrustStore:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[Fingerprint, Device]]:
-        """Yield the devices as the file has them now; written back, all or nothing, when the block ends well."""
+        """Yield the devices as the file has them now; written back, all or nothing, when the block ends well.
+
+        Raises:
+            TrustMalformed: as `load`.
+            TrustUnwritable: the disk or the system refused.
+        """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise self._malformed(error.strerror or "its directory cannot be written") from error
+            raise self._unwritable(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.load()
@@ -292,7 +301,7 @@ class TrustStore:
                 self._write(devices)
                 self._devices = devices
         except OSError as error:
-            raise self._malformed(error.strerror or "it cannot be written") from error
+            raise self._unwritable(error) from error
         finally:
             os.close(lock)
 
@@ -313,12 +322,21 @@ class TrustStore:
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        self._flush_directory()
         self._stamp = self._stamp_now()
+
+    def _flush_directory(self) -> None:
+        """Have the new file outlast a power cut. Raises nothing: it has its name already, and nobody may be told that
+        all is as it was.
+        """
+        try:
+            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            logger.warning("%s was changed, but may not be any more after a power cut: %s", self._path, error.strerror)
 
     def _stamp_now(self) -> tuple[int, ...]:
         try:
@@ -406,6 +424,9 @@ class TrustStore:
 
     def _malformed(self, reason: str) -> TrustMalformed:
         return TrustMalformed(path=self._path, reason=reason)
+
+    def _unwritable(self, error: OSError) -> TrustUnwritable:
+        return TrustUnwritable(path=self._path, reason=error.strerror or "its directory cannot be written")
 
 
 def _default_name(fingerprint: Fingerprint) -> str:
