@@ -398,6 +398,19 @@ def test_who_may_not_write_changes_nothing_and_reads_on(store: TrustStore, path:
     assert [device.fingerprint for device in store.devices] == [A]
 
 
+def test_a_hint_that_cannot_be_written_is_no_failure(store: TrustStore, path: Path) -> None:
+    """Where a device was last seen lets nobody in: with a full disk the devices that are trusted still get in."""
+    store.add(A, confirmed="command line")
+    path.with_name("trust.toml.lock").unlink()
+    path.with_name("trust.toml.lock").mkdir()
+    store.touch(A, "one:1")
+    assert store.at_address("one:1") is None
+    path.write_text("no")
+    path.with_name("trust.toml.lock").rmdir()
+    with pytest.raises(TrustMalformed):
+        store.touch(A, "one:1")
+
+
 def test_what_was_changed_is_told_as_changed_even_if_it_may_not_last(
     store: TrustStore, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

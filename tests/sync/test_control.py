@@ -205,6 +205,16 @@ async def test_a_changed_permission_holds_from_the_next_connection_on(pair: Pair
     await job.stop()
 
 
+async def test_a_trust_file_that_cannot_be_written_keeps_no_trusted_device_away(pair: Pair) -> None:
+    for device in (pair.server, pair.client):
+        lock = device.home / "trust.toml.lock"
+        lock.unlink()
+        lock.mkdir()
+    pair.server.write("a", "content", mtime=OLD)
+    await pair.client.sync(await pair.server.serve())
+    assert pair.client.read("a") == b"content"
+
+
 async def test_a_trust_file_that_cannot_be_used_is_told_of_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
     refresh = TrustStore.refresh

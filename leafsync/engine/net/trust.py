@@ -14,7 +14,7 @@ import shlex
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -263,8 +263,11 @@ class TrustStore:
         return self._devices[fingerprint]
 
     def touch(self, fingerprint: Fingerprint, address: str | None = None) -> None:
-        """Note that a trusted device was just talked to, and where. An unknown fingerprint is left unknown."""
-        with self._changing() as devices:
+        """Note that a trusted device was just talked to, and where. An unknown fingerprint is left unknown.
+
+        These are hints: where they cannot be written, a device that is trusted is not turned away for it.
+        """
+        with suppress(TrustUnwritable), self._changing() as devices:
             device = devices.get(fingerprint)
             if device is None:
                 return
