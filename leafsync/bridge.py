@@ -6,6 +6,7 @@ engine's vocabulary they import from here.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -210,6 +211,8 @@ class Bridge:
         self._connecting: dict[int, EngineConnectJob] = {}
         """Those of the jobs that connect."""
         self._waiting: dict[int, asyncio.Task[None]] = {}
+        self._looking: set[asyncio.Task[None]] = set()
+        """Those who look which conflict copies are still there."""
 
     async def __aenter__(self) -> Self:
         await self._engine.__aenter__()
@@ -218,9 +221,10 @@ class Bridge:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._waiting.values():
+        tasks = [*self._waiting.values(), *self._looking]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._waiting.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._engine.__aexit__(kind, error, trace)
 
     @property
@@ -415,11 +419,25 @@ class Bridge:
         if summary.planned:
             return
         self.summaries[job_id] = summary
-        self.conflict_copies.setdefault(job_id, set()).update(copy for _path, copy in summary.conflicts)
+        copies = self.conflict_copies.setdefault(job_id, set())
+        copies.update(copy for _path, copy in summary.conflicts)
+        if copies:
+            name = f"leafsync conflicts of job {job_id}"
+            looking = asyncio.create_task(self._forget_decided(job_id, copies), name=name)
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
         if summary.partial:
             self.in_sync_since.pop(job_id, None)
         elif summary.changed or job_id not in self.in_sync_since:
             self.in_sync_since[job_id] = self.now()
+
+    async def _forget_decided(self, job_id: int, copies: set[str]) -> None:
+        """Forget the conflict copies that are gone: decided by a command, or on the other device."""
+        known = frozenset(copies)
+        for job in self.snapshot().connecting:
+            if job.id == job_id:
+                with contextlib.suppress(LeafSyncError):  # a folder that cannot be looked at says nothing of them
+                    copies -= known - await self._engine.with_records(job.folder, lambda it: it.still_there(known))
 
     async def _ask(self, question: TrustQuestion) -> bool:
         """Put a question to the app; a cancelled or unanswered one is a no."""

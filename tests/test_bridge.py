@@ -47,6 +47,7 @@ from leafsync.errors import (
     FolderMissing,
     PassUnknown,
 )
+from tests.support.devices import until
 from tests.support.ui import NOW, FakeEngine
 
 if TYPE_CHECKING:
@@ -322,6 +323,28 @@ async def test_conflicts_are_known_until_somebody_decided(desk: Desk, tmp_path: 
     assert isinstance(undone, Undone)
     assert not (folder / copies[0]).exists()
     assert desk.bridge.conflict_copies == {job: {copies[1]}, other: {"x.conflict"}}
+
+
+async def test_conflicts_that_were_decided_elsewhere_are_none_any_more(desk: Desk, tmp_path: Path) -> None:
+    """By a command, or on the other device, whose decision the pass has brought."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    (folder / "two.copy").write_text("x")
+    job = await desk.connected(str(folder))
+    summary = msgspec.structs.replace(NOTHING, conflicts=(("one", "one.copy"), ("two", "two.copy")))
+    desk.finished(summary, job)
+    await until(lambda: desk.bridge.conflict_copies == {job: {"two.copy"}})
+    (folder / "two.copy").unlink()
+    desk.finished(NOTHING, job)
+    await until(lambda: desk.bridge.conflict_copies == {job: set()})
+
+
+async def test_conflicts_are_kept_where_the_folder_cannot_be_looked_at(desk: Desk) -> None:
+    job = await desk.connected("/nowhere/at/all")
+    desk.finished(msgspec.structs.replace(NOTHING, conflicts=(("one", "one.copy"),)), job)
+    (looking,) = (task for task in asyncio.all_tasks() if "conflicts" in task.get_name())
+    await looking
+    assert desk.bridge.conflict_copies == {job: {"one.copy"}}
 
 
 async def test_history_is_the_folders(desk: Desk, tmp_path: Path) -> None:

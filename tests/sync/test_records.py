@@ -197,6 +197,24 @@ def test_conflicts_are_found_anywhere_but_in_our_own_directories(folder: Path, r
     assert found[0].mtime_ns == 7_000_000_001
 
 
+def test_which_of_some_copies_are_still_there(tmp_path: Path, folder: Path, records: Records) -> None:
+    write(folder / "d" / COPY, "")
+    write(tmp_path / "outside" / COPY, "")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    (folder / "dangling").symlink_to("nowhere")
+    write(folder / "file", "")
+    copies = [f"d/{COPY}", f"d/x/{COPY}", f"link/{COPY}", f"file/{COPY}", "dangling", "gone"]
+    assert records.still_there(copies) == {f"d/{COPY}", "dangling"}
+
+
+def test_a_copy_that_cannot_be_looked_at_is_still_there(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_folder: Folder, path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(Folder, "stat", refused)
+    assert records.still_there([COPY]) == {COPY}
+
+
 def test_names_that_cannot_travel_are_no_conflicts(folder: Path, records: Records) -> None:
     (folder / "bad\x1b.conflict-20260102-030405-nas").touch()
     write(folder / "bad\x1b" / COPY, "")

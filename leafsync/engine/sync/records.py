@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import stat as modes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -167,6 +167,17 @@ class Records(Closing):
                     elif modes.S_ISDIR(stat.st_mode):
                         waiting.append(copy)
         return sorted(found, key=lambda copy: (copy.path, copy.copy))
+
+    def still_there(self, copies: Iterable[str]) -> set[str]:
+        """Return those of these conflict copies that are in the folder, and those that nobody can say it of."""
+        with self._folder.handles():
+            return {copy for copy in copies if self._may_be_there(copy)}
+
+    def _may_be_there(self, path: str) -> bool:
+        try:
+            return self._folder.stat(path) is not None
+        except OSError:
+            return True
 
     def _listed(self, directory: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield what may be synced: LeafSync's own directories and names that cannot travel are left out."""
