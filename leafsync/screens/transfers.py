@@ -190,7 +190,7 @@ know. **p**, **h**, **c** and **d** are about the job of the file with the curso
     def _say(self) -> None:
         """Renew the lines around the list, and which keys do something."""
         width = self._states.content_size.width or max(1, self.size.width - 4)
-        waits = attention(self._snapshot, self.bridge.summaries)
+        waits = attention(self._snapshot, self.bridge.summaries, self.bridge.conflict_copies)
         self._totals.say((figures(sums(self._snapshot, self.model.jobs), self._throughput, width), False))
         self._attention.say((f"! {waits}", False))
         self._attention.set_class(bool(waits), "some")

@@ -1,7 +1,7 @@
 """The figures above the list of transfers: sums over all jobs, how fast they move, what needs a decision. Pure."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -99,13 +99,15 @@ def figures(total: Sums, throughput: Throughput, width: int) -> str:
     return "   ".join(said)
 
 
-def attention(snapshot: Snapshot, summaries: Mapping[int, PassSummary]) -> str:
-    """Return what went wrong or waits for a decision, "" for nothing."""
+def attention(
+    snapshot: Snapshot, summaries: Mapping[int, PassSummary], conflict_copies: Mapping[int, Collection[str]]
+) -> str:
+    """Return what went wrong or waits for a decision, "" for nothing; conflict copies wait longer than a pass."""
     jobs = [job.id for job in snapshot.serving] + [job.id for job in snapshot.connecting]
     passes = [summaries[job_id] for job_id in jobs if job_id in summaries]
     problems = sum(job.problems for job in snapshot.serving)
     problems += sum(len(one.problems) + one.remote_problems for one in passes)
-    conflicts = sum(len(one.conflicts) for one in passes)
+    conflicts = sum(len(conflict_copies.get(job_id, ())) for job_id in jobs)
     held = sum(len(one.held) + len(one.remote_held) for one in passes)
     said = [(problems, "problem"), (conflicts, "conflict"), (held, "held delete")]
     return " · ".join(format_count(count, name) for count, name in said if count)

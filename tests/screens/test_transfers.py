@@ -175,10 +175,12 @@ async def test_what_needs_attention_has_a_line_only_while_there_is_some(tmp_path
         job = await it.connect()
         await it.tick()
         assert "!" not in it.text
-        it.desk.bridge.summaries[job] = PassSummary(Totals(), 1.0, conflicts=(("a", "b"),), held=("x", "y"))
+        it.desk.bridge.conflict_copies[job] = {"b"}  # of a pass before the last one
+        it.desk.bridge.summaries[job] = PassSummary(Totals(), 1.0, held=("x", "y"))
         await it.tick()
         assert "! 1 conflict · 2 held deletes" in it.text
-        del it.desk.bridge.summaries[job]
+        it.desk.bridge.conflict_copies[job] = set()
+        it.desk.bridge.summaries[job] = PassSummary(Totals(), 1.0)
         await it.tick()
         assert "!" not in it.text
 

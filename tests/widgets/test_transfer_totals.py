@@ -110,6 +110,14 @@ def test_what_needs_attention_is_added_up() -> None:
         remote_held=("y",),
     )
     snapshot = Snapshot(1, serving=(serve(problems=4),), connecting=(connect(),))
-    assert attention(snapshot, {1: passed}) == "7 problems · 1 conflict · 2 held deletes"
-    assert attention(snapshot, {7: passed}) == "4 problems"  # the job is not there any more
-    assert attention(Snapshot(1, connecting=(connect(),)), {}) == ""
+    copies = {1: {"b", "c"}}
+    assert attention(snapshot, {1: passed}, copies) == "7 problems · 2 conflicts · 2 held deletes"
+    assert attention(snapshot, {7: passed}, {7: {"b"}}) == "4 problems"  # the job is not there any more
+    assert attention(Snapshot(1, connecting=(connect(),)), {}, {}) == ""
+
+
+def test_conflicts_wait_for_a_decision_not_for_the_next_pass() -> None:
+    snapshot, nothing = Snapshot(1, connecting=(connect(),)), PassSummary(Totals(), 1.0)
+    assert attention(snapshot, {1: nothing}, {1: {"a.conflict"}}) == "1 conflict"
+    decided = PassSummary(Totals(), 1.0, conflicts=(("a", "a.conflict"),))
+    assert attention(snapshot, {1: decided}, {1: set()}) == ""
