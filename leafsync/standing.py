@@ -16,6 +16,12 @@ MAX_PATHS = 1000
 """Paths of one kind that are told of a job: a list for people. What is beyond is counted."""
 
 
+_APART = frozenset(
+    {PassState.CONNECTING, PassState.ASKING, PassState.AWAITING, PassState.RECONNECTING, PassState.PAUSED}
+)
+"""States in which the folders may come to differ unseen."""
+
+
 class _Known(msgspec.Struct):
     """What a job's passes have told."""
 
@@ -50,7 +56,7 @@ class Standing:
 
     def _connect(self, job: ConnectStatus, progress: Progress) -> dict[str, Any]:
         known = self._jobs.setdefault(job.id, _Known())
-        if job.state in (PassState.CONNECTING, PassState.RECONNECTING):
+        if job.state in _APART:
             known.in_sync_since = None
         summary = known.summary
         moving = job.state in ARROWS
@@ -63,7 +69,7 @@ class Standing:
             "fingerprint": job.peer.fingerprint if job.peer else "",
             "state": str(job.state),
             "reason": job.reason,
-            "in_sync_since": known.in_sync_since,
+            "in_sync_since": known.in_sync_since if job.state is PassState.IN_SYNC else None,
             "rate": _rounded(progress.rate(job)) if moving else None,
             "eta": _rounded(progress.eta(job)) if moving else None,
             "files": job.totals.files,

@@ -3,6 +3,7 @@
 import json
 import os
 
+import pytest
 from msgspec.structs import replace
 
 from leafsync.engine.core.status import (
@@ -64,6 +65,28 @@ def test_a_lost_connection_is_not_in_sync() -> None:
     job = job_of(standing, lost)
     assert (job["in_sync_since"], job["reason"], job["peer"]) == (None, "gone", "")
     assert job_of(standing)["in_sync_since"] is None
+
+
+def test_a_paused_job_is_not_in_sync() -> None:
+    standing = Standing("start")
+    standing.finished(1, NOTHING, "1")
+    assert job_of(standing, replace(CONNECTED, state=PassState.PAUSED, peer=None))["in_sync_since"] is None
+    assert job_of(standing)["in_sync_since"] is None, "somebody may have changed anything meanwhile"
+
+
+@pytest.mark.parametrize("state", [state for state in PassState if state is not PassState.IN_SYNC])
+def test_since_when_is_told_in_no_other_state(state: PassState) -> None:
+    standing = Standing("start")
+    standing.finished(1, NOTHING, "1")
+    assert job_of(standing, replace(CONNECTED, state=state))["in_sync_since"] is None
+
+
+def test_a_pass_that_finds_nothing_ends_no_time_in_sync() -> None:
+    standing = Standing("start")
+    standing.finished(1, NOTHING, "1")
+    for state in (PassState.SCANNING, PassState.COMPARING):
+        job_of(standing, replace(CONNECTED, state=state))
+    assert job_of(standing)["in_sync_since"] == "1"
 
 
 def test_what_is_held_and_what_conflicts() -> None:
