@@ -114,7 +114,9 @@ def _connect(job: Mapping[str, Any]) -> list[str]:
 
 
 def _state(job: Mapping[str, Any]) -> str:
-    state = printable(job["state"])
+    state, since = printable(job["state"]), job["in_sync_since"]
     if job["reason"]:
-        state += f": {printable(job['reason'])}"
-    return f"{state} since {local_time(job['in_sync_since'])}" if job["in_sync_since"] and state == "in sync" else state
+        return f"{state}: {printable(job['reason'])}"
+    if state == "in sync":
+        return f"in sync since {local_time(since)}" if since else "partly in sync"
+    return state

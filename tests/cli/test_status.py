@@ -73,6 +73,14 @@ def test_a_job_that_is_in_sync(home: Path, run: Run) -> None:
     )
 
 
+def test_a_job_whose_last_pass_left_something(home: Path, run: Run) -> None:
+    lines, _ = told(home, run, {**JOB, "in_sync_since": None, "problems": 1})
+    assert lines == [
+        "process 42: /f\\x1b with nas\\x07 (nas:4455): partly in sync",
+        "  1 entry could not be synced",
+    ]
+
+
 def test_a_job_that_waits(home: Path, run: Run) -> None:
     waiting = {**JOB, "peer": "", "state": "reconnecting", "reason": "it is gone\x1b", "in_sync_since": None}
     lines, _ = told(home, run, waiting)
