@@ -3,7 +3,8 @@
     LeafSyncError                      1  anything that failed
     ├── UsageError                     2  what was asked for cannot be done as asked
     │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, FolderIdentityLost, PathRefused
-    │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, DeviceUnknown, DeviceAmbiguous, DeviceExists
+    │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, FingerprintOwn, DeviceUnknown, DeviceAmbiguous,
+    │   │   DeviceExists
     │   ├── PathNotOffered, PassUnknown, PassAmbiguous, PathUnrestorable, ConflictUnknown
     │   └── ConfigMalformed, TrustMalformed, TrustUnwritable, IdentityUnusable, StoreUnusable
     ├── Unreachable                    4  the other device cannot be talked to (any more)
@@ -102,6 +103,11 @@ class AddressUnusable(UsageError):
 
 class FingerprintMalformed(UsageError):
     """{text} is not a fingerprint: it has 64 hexadecimal digits, shown by `leafsync id` on the other device."""
+
+
+class FingerprintOwn(UsageError):
+    """{fingerprint} is the fingerprint of this device itself. Trust the one that `leafsync id` shows on the other
+    device."""
 
 
 class DeviceUnknown(UsageError):

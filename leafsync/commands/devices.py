@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from leafsync.config import load_config
-from leafsync.errors import ExitCode
+from leafsync.errors import ExitCode, FingerprintOwn
 from leafsync.run import Session
 from leafsync.text import printable
 
@@ -42,11 +42,11 @@ def list_devices(_arguments: argparse.Namespace, session: Session) -> int:
 
 
 def add_device(arguments: argparse.Namespace, session: Session) -> int:
-    """`leafsync trust add`. Raises FingerprintMalformed, DeviceExists."""
+    """`leafsync trust add`. Raises FingerprintMalformed, FingerprintOwn, DeviceExists."""
     from leafsync.engine.net.trust import Permission
 
     device = _trust_store(session).add(
-        arguments.fingerprint,
+        _of_another(arguments.fingerprint, session),
         name=arguments.name,
         address=arguments.address and str(arguments.address),
         permission=None if arguments.permission is None else Permission(arguments.permission),
@@ -80,10 +80,20 @@ def remove_device(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def replace_device(arguments: argparse.Namespace, session: Session) -> int:
-    """`leafsync trust replace`. Raises DeviceUnknown, DeviceAmbiguous, FingerprintMalformed."""
-    device = _trust_store(session).replace(arguments.device, arguments.fingerprint)
+    """`leafsync trust replace`. Raises DeviceUnknown, DeviceAmbiguous, FingerprintMalformed, FingerprintOwn."""
+    device = _trust_store(session).replace(arguments.device, _of_another(arguments.fingerprint, session))
     session.diagnostics.say(f"trusted: {printable(device.name)} with its new key, {device.fingerprint}")
     return ExitCode.DONE
+
+
+def _of_another(text: str, session: Session) -> str:
+    """Return the fingerprint in `text`, which is not this device's. Raises FingerprintMalformed, FingerprintOwn."""
+    from leafsync.engine.net.identity import noted_fingerprint, parse_fingerprint
+
+    fingerprint = parse_fingerprint(text)
+    if fingerprint == noted_fingerprint(session.paths.identity):
+        raise FingerprintOwn(fingerprint=fingerprint)
+    return fingerprint
 
 
 def _trust_store(session: Session) -> "TrustStore":

@@ -311,6 +311,18 @@ def test_the_life_of_a_trusted_device(run: Run) -> None:
     assert "no device is trusted yet" in gone.err
 
 
+def test_this_device_cannot_be_trusted_by_itself(run: Run) -> None:
+    """A slip on the way from `leafsync id` to the other machine: it would let nobody in, and look as if it had."""
+    (identity,) = lines_of(run("id", "--json"))
+    own = str(identity["fingerprint"])
+    run("trust", "add", FINGERPRINT, "--name", "nas")
+    for arguments in (("add", own.upper(), "--name", "lap"), ("replace", "nas", own)):
+        refused = run("trust", *arguments)
+        assert refused.code == 2
+        assert f"{own} is the fingerprint of this device itself" in refused.err
+    assert [line["fingerprint"] for line in lines_of(run("trust", "list", "--json"))] == [FINGERPRINT]
+
+
 def test_trusting_a_device_again_leaves_what_it_may_do(run: Run) -> None:
     run("trust", "add", FINGERPRINT, "--permission", "read")
     assert "trusted: nas (read)," in run("trust", "add", FINGERPRINT, "--name", "nas").err

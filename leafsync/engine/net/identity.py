@@ -100,7 +100,7 @@ def load_or_create_identity(path: Path) -> Identity:
         IdentityUnusable: the file is a symlink, readable by others, somebody else's, no Ed25519 key, missing, or not
             the key that was noted; or the directory cannot be written. The reason says what to do.
     """
-    noted = _noted(path)  # before the key: a process that makes it meanwhile notes it after that
+    noted = noted_fingerprint(path)  # before the key: a process that makes it meanwhile notes it after that
     try:
         pem = _read_private(path)
         if pem is None:
@@ -125,8 +125,10 @@ def _note_of(path: Path) -> Path:
     return path.with_suffix(".fingerprint")
 
 
-def _noted(path: Path) -> Fingerprint | None:
-    """Return the fingerprint that was noted, None if none was, "" if that cannot be told any more."""
+def noted_fingerprint(path: Path) -> Fingerprint | None:
+    """Return the fingerprint that was noted of the key in `path`, which is not looked at: None if none was, "" if that
+    cannot be told any more.
+    """
     try:
         descriptor = os.open(_note_of(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
