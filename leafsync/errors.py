@@ -54,8 +54,11 @@ class LeafSyncError(Exception):
         self.fields = fields
 
     def __str__(self) -> str:
-        template = " ".join((type(self).__doc__ or "").split())
-        return template.format_map({name: printable(str(value)) for name, value in self.fields.items()})
+        shown = {name: printable(str(value)) for name, value in self.fields.items()}
+        sentence = type(self).__doc__
+        if sentence is None:  # python -OO leaves them out
+            return f"{type(self).__name__}: {', '.join(f'{name} {value}' for name, value in shown.items())}"
+        return " ".join(sentence.split()).format_map(shown)
 
 
 class UsageError(LeafSyncError):

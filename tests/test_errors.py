@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -74,6 +76,13 @@ class TestEveryError:
     def test_it_keeps_its_fields(self, error: type[LeafSyncError]) -> None:
         fields = dict.fromkeys(fields_of(error), 7)
         assert error(**fields).fields == fields
+
+
+def test_without_docstrings_there_still_is_something_to_read() -> None:
+    """`python -OO`, and PYTHONOPTIMIZE=2 in an image, leave them out."""
+    script = "from leafsync.errors import FolderMissing; print(FolderMissing(path='/a\\x1bb', reason='x'))"
+    done = subprocess.run([sys.executable, "-OO", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "FolderMissing: path /a\\x1bb, reason x\n"
 
 
 def test_other_values_than_texts_are_shown_too() -> None:
