@@ -6,14 +6,19 @@ is none to be found; for a short command both together take as long as a sixth o
 
 import gc
 
+INTERRUPTED = 130
+"""As `ExitCode` has it, which may not be loaded yet."""
+
 
 def main() -> int:
     """Run the command line without garbage collections until a job has begun (`run.collect_from_now_on`)."""
     gc.disable()
-    from leafsync import cli
-
     try:
+        from leafsync import cli
+
         return cli.main()
+    except KeyboardInterrupt:  # nothing has begun that would have to end, and nobody wants to read where that was
+        return INTERRUPTED
     finally:
         gc.freeze()
 

@@ -11,6 +11,7 @@ import pytest
 
 from leafsync import cli, tui
 from leafsync.__main__ import main
+from leafsync.errors import ExitCode
 from leafsync.run import YOUNG_OBJECTS
 from tests.cli.conftest import Run
 from tests.cli.fake_engine import Script
@@ -47,6 +48,14 @@ def test_what_is_left_is_frozen_whatever_happens(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(MemoryError):
         main()
     assert gc.get_freeze_count() > 0
+
+
+def test_an_interrupt_while_code_is_loaded_ends_it_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    assert main() == ExitCode.INTERRUPTED
 
 
 def test_the_process_is_the_command_line(home: Path) -> None:
