@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None, *, make_engine: EngineFactory = make
     arguments = list(sys.argv[1:] if argv is None else argv)
     _leave_no_core()
     diagnostics, output = Diagnostics(sys.stderr, os.environ), Output(sys.stdout)
-    session = Session(arguments, find_paths(os.environ), output, diagnostics, make_engine, _interactive())
     try:
-        code = _command(session)
+        paths = find_paths(os.environ)
+        code = _command(Session(arguments, paths, output, diagnostics, make_engine, _interactive()))
     except HelpAsked as asked:
         output.line(str(asked))
         code = ExitCode.DONE

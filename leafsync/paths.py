@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from leafsync.errors import UsageError
+
 HOME_VARIABLE = "LEAFSYNC_HOME"
 """Environment variable that moves everything below one directory: for tests, and for two devices on one machine."""
 
@@ -28,10 +30,22 @@ class Paths(msgspec.Struct, frozen=True):
 
 
 def find_paths(environ: Mapping[str, str]) -> Paths:
-    """Return the paths for this user and environment: below `LEAFSYNC_HOME` if set, else where the platform says."""
+    """Return the paths for this user and environment: below `LEAFSYNC_HOME` if set, else where the platform says.
+
+    Raises UsageError when that cannot be told.
+    """
     home = environ.get(HOME_VARIABLE)
-    if home:
-        return _below(Path(home).expanduser().absolute())
+    try:
+        return _below(Path(home).expanduser().absolute()) if home else _of_platform()
+    except (RuntimeError, OSError) as error:  # no such user, or none at all; a working directory that is gone
+        if home:
+            reason = f"{HOME_VARIABLE} is {home}, and nobody can say where that is; set it to a whole path"
+        else:
+            reason = f"nobody can say where the home directory of this user is; set HOME or {HOME_VARIABLE}"
+        raise UsageError(reason=reason) from error
+
+
+def _of_platform() -> Paths:
     places = platformdirs.PlatformDirs("leafsync", appauthor=False)
     return Paths(
         config=places.user_config_path / "config.toml",

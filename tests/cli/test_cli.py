@@ -311,6 +311,13 @@ def test_the_life_of_a_trusted_device(run: Run) -> None:
     assert "no device is trusted yet" in gone.err
 
 
+def test_a_home_that_cannot_be_told_is_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAFSYNC_HOME", "~nobody-is-called-so")
+    ran = run("paths")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("leafsync: That cannot be done: LEAFSYNC_HOME is ~nobody-is-called-so")
+
+
 def test_this_device_cannot_be_trusted_by_itself(run: Run) -> None:
     """A slip on the way from `leafsync id` to the other machine: it would let nobody in, and look as if it had."""
     (identity,) = lines_of(run("id", "--json"))
