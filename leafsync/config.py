@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigMalformed(path=path, reason=f"it is not UTF-8 (at line {line})") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides TOMLDecodeError: numbers and tables beyond all measure
         raise ConfigMalformed(path=path, reason=f"it is not TOML: {error}") from error
 
 

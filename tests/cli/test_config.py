@@ -73,6 +73,8 @@ def test_a_host_name_is_cleaned(host: str, name: str) -> None:
         ("port = 5000\nname = anna", "line 2"),
         ("port = 1\nport = 2", "overwrite"),
         (b"# ok\nname = '\xff'", "line 2"),
+        ("port = " + "9" * 5000, "4300 digits"),
+        ("port = " + "[" * 5000, "recursion"),
         ("port = '5000'", "'port'"),
         ("port = true", "'port'"),
         ("port = 5000.0", "'port'"),

@@ -130,6 +130,8 @@ MALFORMED: dict[str, str | bytes] = {
     "two devices of one name": "version = 1\n" + table(A) + table(B, addresses="[]"),
     "two devices at one address": "version = 1\n" + table(A) + table(B, name='"other"'),
     "one device twice": "version = 1\n" + table(A) + table(A),
+    "a number of too many digits": "version = " + "9" * 5000,
+    "nested too deeply": "version = 1\ndevices = " + "[" * 5000,
     "cut short": ("version = 1\n" + table())[:60],
     "too large": "version = 1\n" + "#" * MAX_TRUST_FILE + "\n" + table(),
 }

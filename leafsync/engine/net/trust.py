@@ -374,7 +374,7 @@ class TrustStore:
     def _parse(self, text: str) -> dict[Fingerprint, Device]:
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # besides TOMLDecodeError: numbers and tables beyond all measure
             raise self._malformed(f"it is not TOML: {error}") from error
         version = document.get("version")
         if type(version) is not int or version != SCHEMA_VERSION:
