@@ -2,7 +2,8 @@
 
     LeafSyncError                      1  anything that failed
     ├── UsageError                     2  what was asked for cannot be done as asked
-    │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, FolderIdentityLost, PathRefused
+    │   ├── FolderMissing, FolderNotDirectory, FolderUnreadable, FolderRefused, FolderOwn, FolderIdentityLost,
+    │   │   PathRefused
     │   ├── AddressMalformed, AddressUnusable, FingerprintMalformed, FingerprintOwn, DeviceUnknown, DeviceAmbiguous,
     │   │   DeviceExists
     │   ├── PathNotOffered, PassUnknown, PassAmbiguous, PathUnrestorable, ConflictUnknown
@@ -81,6 +82,11 @@ class FolderUnreadable(UsageError):
 
 class FolderRefused(UsageError):
     """{path} is {what}, and syncing all of it is rarely meant. Name a folder inside it, or add --force."""
+
+
+class FolderOwn(UsageError):
+    """{path} cannot be synced: {own} is LeafSync's own, and no other device may have or change that. Name another
+    folder, or keep what is LeafSync's own elsewhere with LEAFSYNC_HOME."""
 
 
 class FolderIdentityLost(UsageError):

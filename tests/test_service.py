@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from leafsync.engine.core.address import Address
@@ -15,7 +16,7 @@ from leafsync.errors import (
     FolderInUse,
     FolderMissing,
     FolderNotDirectory,
-    FolderRefused,
+    FolderOwn,
     FolderUnreadable,
     IdentityUnusable,
     LeafSyncError,
@@ -91,6 +92,52 @@ async def test_what_cannot_be_read_starts_nothing(home: Path, name: str, error: 
     assert file.read_text() == "damaged ["
 
 
+def below(directory: Path) -> set[Path]:
+    """All that is in a directory."""
+    return set(directory.rglob("*"))
+
+
+@pytest.mark.parametrize("at", ["", "home", "home/state", "home/state/folders", "link"])
+@pytest.mark.parametrize("force", [False, True])
+async def test_a_folder_with_our_own_files_is_refused(home: Path, tmp_path: Path, at: str, force: bool) -> None:
+    """The other device would get the key, and could change who is trusted."""
+    (home / "state" / "folders").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    before = below(tmp_path)
+    async with Engine(config(home)) as engine:
+        with pytest.raises(FolderOwn):
+            await engine.serve(serving(tmp_path / at, force=force))
+        with pytest.raises(FolderOwn):
+            await engine.connect(msgspec.structs.replace(connecting(tmp_path / at), force=force))
+        assert no_jobs(engine)
+    assert below(tmp_path) == before | {home / "identity.pem", home / "identity.fingerprint"}
+
+
+async def test_one_file_beside_our_own_may_be_offered(home: Path, tmp_path: Path) -> None:
+    async with Engine(config(home)) as engine:
+        for file in ("home/identity.pem", "home/trust.toml", "home"):
+            with pytest.raises(FolderOwn):
+                await engine.serve(serving(tmp_path, file=file))
+        await engine.serve(serving(tmp_path, file="notes"))
+
+
+async def test_a_folder_beside_our_own_files_is_taken(home: Path, folder: Path) -> None:
+    """Whatever else is in the same directory, and however its name begins."""
+    near = home.with_name("home-2")
+    near.mkdir()
+    (home / "shared").mkdir(parents=True)
+    async with Engine(config(home)) as engine:
+        for place in (folder, near, home / "shared"):
+            await engine.serve(serving(place))
+
+
+async def test_what_is_on_its_way_in_a_folder_is_no_folder(home: Path, folder: Path) -> None:
+    (folder / ".leafsync_trash" / "x").mkdir(parents=True)
+    async with Engine(config(home)) as engine:
+        with pytest.raises(FolderOwn):
+            await engine.serve(serving(folder / ".leafsync_trash" / "x"))
+
+
 async def test_leaving_ends_every_job(home: Path, folder: Path, tmp_path: Path) -> None:
     second = tmp_path / "second"
     second.mkdir()
@@ -116,7 +163,7 @@ async def test_leaving_ends_every_job(home: Path, folder: Path, tmp_path: Path) 
         ("a\0b", FolderMissing),
         ("loop", (FolderMissing, FolderNotDirectory, FolderUnreadable)),
         ("x" * 300, (FolderMissing, FolderUnreadable)),
-        ("/", FolderRefused),
+        ("/", FolderOwn),
     ],
     ids=["missing", "file", "below a file", "NUL", "loop", "too long", "root"],
 )

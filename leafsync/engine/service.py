@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import msgspec
 
 from leafsync.engine.core.events import Event
+from leafsync.engine.core.names import is_own
 from leafsync.engine.core.options import ConnectOptions, ServeOptions
 from leafsync.engine.core.status import Snapshot
 from leafsync.engine.core.transfers import TransferLog
@@ -22,6 +23,7 @@ from leafsync.engine.net.trust import TrustStore
 from leafsync.engine.net.turns import TURNS
 from leafsync.engine.sync.records import Records
 from leafsync.engine.sync.share import Share, Workers
+from leafsync.errors import FolderOwn
 
 if TYPE_CHECKING:
     from leafsync.engine.sync.connecting import ConnectJob
@@ -118,7 +120,7 @@ class Engine:
         await self._load("serving")
         from leafsync.engine.sync.serving import ServeJob
 
-        share = await self._take(options.folder, force=options.force, reset=options.reset)
+        share = await self._take(options)
         return await self._begin(ServeJob(self._context(share), options), share, self._serving)
 
     async def connect(self, options: ConnectOptions) -> "ConnectJob":
@@ -129,7 +131,7 @@ class Engine:
         await self._load("connecting")
         from leafsync.engine.sync.connecting import ConnectJob
 
-        share = await self._take(options.folder, force=options.force, reset=options.reset)
+        share = await self._take(options)
         return await self._begin(ConnectJob(self._context(share), options), share, self._connecting)
 
     async def stop(self, job_id: int) -> None:
@@ -198,16 +200,31 @@ class Engine:
         jobs[job.id] = job
         return job
 
-    async def _take(self, path: str, *, force: bool, reset: bool) -> Share:
-        """Open the folder at `path`, or share it with the job that has it open already."""
+    async def _take(self, options: ServeOptions | ConnectOptions) -> Share:
+        """Open the folder of `options`, or share it with the job that has it open already."""
         async with self._opening:
+            path = options.folder
             real = await self._workers.run(_real_path, path)
+            await self._workers.run(self._refuse_own, Path(real), options.file)
             share, users = self._shares.get(real, (None, 0))
             if share is None:
                 records = self._config.state_dir / "folders"
-                share = await Share.open(path, records, self._workers, force=force, reset=reset)
+                share = await Share.open(path, records, self._workers, force=options.force, reset=options.reset)
             self._shares[share.folder.path] = (share, users + 1)
             return share
+
+    def _refuse_own(self, folder: Path, file: str) -> None:
+        """Raise FolderOwn where another device would get our private key, or could change whom this one trusts."""
+        offered, config = folder / file, self._config
+        key, trust, state = (
+            Path(_real_path(str(path))) for path in (config.identity_path, config.trust_path, config.state_dir)
+        )
+        for own in (key, trust, state):
+            if any(_is_same(place, offered) for place in (own, *own.parents)):
+                raise FolderOwn(path=offered, own=own)
+        for place in (offered, *offered.parents):
+            if is_own(place.name) or _is_same(place, state):
+                raise FolderOwn(path=offered, own=place)
 
     async def _give_back(self, share: Share) -> None:
         async with self._opening:
@@ -216,6 +233,14 @@ class Engine:
                 self._shares[share.folder.path] = (share, users - 1)
             elif users == 1:
                 await share.close()
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both are one place, however the filesystem lets it be spelled."""
+    try:
+        return one == other or one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there, or cannot be
+        return False
 
 
 def _real_path(path: str) -> str:
