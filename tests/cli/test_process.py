@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,31 @@ def test_the_process_is_the_command_line(home: Path) -> None:
         check=True,
     )
     assert str(home) in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["-X", "utf8=0"]])
+def test_names_are_utf8_whatever_the_locale_says(home: Path, tmp_path: Path, options: list[str]) -> None:
+    """In another encoding a name would travel spelled otherwise, or could not be opened at all."""
+    (tmp_path / "ä.conflict-20260102-030405-nas").touch()
+    done = subprocess.run(
+        [sys.executable, *options, "-m", "leafsync", "conflicts", "--json", str(tmp_path)],
+        env={"LEAFSYNC_HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PYTHONUTF8": "0"},
+        capture_output=True,
+        timeout=20,
+        check=True,
+    )
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == ([] if options else ["ä"])
+
+
+def test_what_is_written_is_in_the_encoding_of_the_locale(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "leafsync", "conflicts", "ä"],
+        env={"LEAFSYNC_HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PYTHONUTF8": "0"},
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.stderr == b"leafsync: The folder \\xe4 does not exist. Create it, or name another one.\n"
 
 
 @pytest.mark.parametrize("before", [False, True])
