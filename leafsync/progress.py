@@ -218,6 +218,12 @@ class Progress:
     def __init__(self) -> None:
         self._snapshot = Snapshot(0)
         self._meters: dict[Hashable, Meter] = {}
+        self._partly: set[int] = set()
+        """Jobs whose last pass has left something."""
+
+    def finished(self, job: int, *, partial: bool) -> None:
+        """Take in whether a pass of a job has left something that should be the same."""
+        (self._partly.add if partial else self._partly.discard)(job)
 
     def observe(self, snapshot: Snapshot, now: float) -> None:
         """Take in a snapshot; meters of what is gone are dropped."""
@@ -280,7 +286,8 @@ class Progress:
 
     def _connect_area(self, job: ConnectStatus, screen: Screen) -> list[str]:
         if job.state not in ARROWS:
-            return [_fit(_state_text(job), screen)]
+            partly = "partly " if job.state is PassState.IN_SYNC and job.id in self._partly else ""
+            return [_fit(f"{partly}{_state_text(job)}", screen)]
         room = min(MAX_ROWS, max(0, screen.height - 2))
         arrow = ARROWS[job.state][not screen.unicode]
         rows = [self._file_row(job.id, one, arrow, screen) for one in job.transfers[:room]]

@@ -151,6 +151,7 @@ class Front:
         """Tell what a pass did."""
         self.summary = summary
         self._keeper.finished(job, summary)
+        self._progress.finished(job, partial=summary.partial)
         if self.output.json:
             self.output.summary(job, summary)
         elif summary.planned:

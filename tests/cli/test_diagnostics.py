@@ -389,6 +389,17 @@ def test_at_most_ten_pictures_a_second_on_a_terminal() -> None:
     assert len(terminal.screen) == 1
 
 
+def test_the_live_area_says_when_a_pass_has_left_something() -> None:
+    clock, terminal = Clock(), Terminal()
+    front = Front(session(Diagnostics(terminal, {"TERM": "xterm"}), Output(None)), clock)
+    for held, shown in (((), "in sync with nas:1"), (("a",), "partly in sync with nas:1"), ((), "in sync with nas:1")):
+        front.event(PassFinished(1, PassSummary(Totals(), 0.1, held=held)))
+        clock.now += 1
+        front.tick(Snapshot(1, connecting=(ConnectStatus(1, "/f", "nas:1", PassState.IN_SYNC),)))
+        front.flush()
+        assert terminal.screen[-1] == shown
+
+
 def test_events_show_at_once_whatever_the_pace() -> None:
     diagnostics, stream = plain()
     front = Front(session(diagnostics, Output(None)), Clock())
