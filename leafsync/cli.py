@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from leafsync import __version__
 from leafsync.commands.sync import app
-from leafsync.diagnostics import BROKEN_PIPE, Diagnostics, logging_to, root_cause, sentence_of
+from leafsync.diagnostics import BROKEN_PIPE, Diagnostics, can_redraw, logging_to, root_cause, sentence_of
 from leafsync.errors import ExitCode
 from leafsync.output import Output
 from leafsync.parser import HelpAsked, build_parser
@@ -79,9 +79,7 @@ def _leave_no_core() -> None:
 def _interactive() -> bool:
     """Whether somebody sits at a terminal that the app can use."""
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    return (
-        all(stream is not None and stream.isatty() for stream in streams) and os.environ.get("TERM", "dumb") != "dumb"
-    )
+    return all(stream is not None and stream.isatty() for stream in streams) and can_redraw(os.environ)
 
 
 def _stdout_failed(error: OSError, diagnostics: Diagnostics) -> int:

@@ -62,7 +62,7 @@ class Diagnostics:
         self._pending: deque[str] = deque(maxlen=MAX_PENDING)
         self._area: list[str] = []
         self._drawn: list[str] = []
-        terminal = stream is not None and stream.isatty() and environ.get("TERM", "dumb") != "dumb"
+        terminal = stream is not None and stream.isatty() and can_redraw(environ)
         self.live = terminal
         """Whether there is a terminal that can redraw."""
         self._coloured = terminal and not environ.get("NO_COLOR")
@@ -135,6 +135,11 @@ class Diagnostics:
 
     def _colour(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_PLAIN}" if self._coloured else text
+
+
+def can_redraw(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal that TERM names understands more than lines of text."""
+    return environ.get("TERM", "") not in ("", "dumb")
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -100,6 +100,7 @@ def written(diagnostics: Diagnostics, stream: io.StringIO) -> str:
         ({"TERM": "xterm", "NO_COLOR": "1"}, True, False),
         ({"TERM": "xterm", "NO_COLOR": ""}, True, True),
         ({"TERM": "dumb"}, False, False),
+        ({"TERM": ""}, False, False),
         ({}, False, False),
     ],
 )
