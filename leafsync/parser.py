@@ -144,11 +144,7 @@ def _add_run_options(parser: Parser, *, file: str, accept: str, fingerprint: str
         help="take FOLDER for a new one although another was here before; nothing is deleted, the next pass compares "
         "everything anew",
     )
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="allow / and the home directory as FOLDER, unless LeafSync's own files are in them",
-    )
+    parser.add_argument("--force", action="store_true", help="allow / and the home directory as FOLDER")
     parser.add_argument(
         "--no-tui",
         action="store_true",

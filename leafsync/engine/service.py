@@ -205,26 +205,34 @@ class Engine:
         async with self._opening:
             path = options.folder
             real = await self._workers.run(_real_path, path)
-            await self._workers.run(self._refuse_own, Path(real), options.file)
+            private = await self._workers.run(self._private, Path(real), options.file)
             share, users = self._shares.get(real, (None, 0))
             if share is None:
                 records = self._config.state_dir / "folders"
-                share = await Share.open(path, records, self._workers, force=options.force, reset=options.reset)
+                share = await Share.open(
+                    path, records, self._workers, private=private, force=options.force, reset=options.reset
+                )
             self._shares[share.folder.path] = (share, users + 1)
             return share
 
-    def _refuse_own(self, folder: Path, file: str) -> None:
-        """Raise FolderOwn where another device would get our private key, or could change whom this one trusts."""
+    def _private(self, folder: Path, file: str) -> list[str]:
+        """Return the directories in the folder where our private key is, whom this device trusts, and the records: no
+        other device may have or change these.
+
+        Raises FolderOwn when they are what is asked for, or it is inside of our records.
+        """
         offered, config = folder / file, self._config
         key, trust, state = (
             Path(_real_path(str(path))) for path in (config.identity_path, config.trust_path, config.state_dir)
         )
-        for own in (key, trust, state):
-            if any(_is_same(place, offered) for place in (own, *own.parents)):
+        for own in (key, trust, key.parent, trust.parent, state):
+            if _is_same(own, offered):
                 raise FolderOwn(path=offered, own=own)
         for place in (offered, *offered.parents):
             if is_own(place.name) or _is_same(place, state):
                 raise FolderOwn(path=offered, own=place)
+        places = {key.parent, trust.parent, state}
+        return [str(place.relative_to(folder)) for place in places if folder in place.parents]
 
     async def _give_back(self, share: Share) -> None:
         async with self._opening:

@@ -18,6 +18,7 @@ from leafsync.engine.core.names import (
     narrower,
     parent,
     path_problem,
+    place_key,
     target_problem,
 )
 
@@ -359,3 +360,10 @@ def test_what_is_inside_a_directory() -> None:
 )
 def test_a_folder_restricted_to_two_paths(one: str, other: str, left: str | None) -> None:
     assert narrower(one, other) == narrower(other, one) == left
+
+
+def test_two_spellings_of_one_place_share_a_key() -> None:
+    spellings = ("etc/leafsync", "ETC/LeafSync", "etc./leafsync ", "e\u200btc/leafsync", "etc/leaf\u017fync")
+    assert len({place_key(path) for path in spellings}) == 1
+    assert place_key("etc/leafsync") != place_key("etc/leaf/sync") != place_key("etcleafsync")
+    assert place_key("") == ""

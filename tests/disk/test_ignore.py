@@ -260,3 +260,15 @@ def test_white_space_behind_a_slash_costs_that_line_alone(end: str) -> None:
     assert rules.ignored("a.o", is_directory=False)
     assert not rules.ignored("build", is_directory=True)
     assert not rules.ignored("build/x", is_directory=False)
+
+
+def test_what_is_private_no_rule_takes_back() -> None:
+    rules = IgnoreRules(private=frozenset({"etc/own", "top"}))
+    rules.load("", b"!**\n!etc/own/\n")
+    rules.load("etc", b"!own\n!*\n")
+    for known in (rules, rules.copy()):
+        assert known.ignored("etc/own", True)
+        assert known.ignored("ETC/Own", True)
+        assert known.ignored("etc/own/below", False)
+        assert known.ignored("top", False)
+        assert not any(known.ignored(path, True) for path in ("etc", "own", "etc/owner", "etc/top", "topmost"))

@@ -150,7 +150,7 @@ def test_accept_first_and_fingerprint(pair: Pair) -> None:
     [
         (["serve", "{missing}"], 2, "does not exist"),
         (["serve", "{file}"], 2, "not a directory"),
-        (["serve", "/"], 2, "is LeafSync's own"),
+        (["serve", "/"], 2, "--force"),
         (["connect", "127.0.0.1:9", "{missing}", "--once"], 2, "does not exist"),
         (["connect", "127.0.0.1:{closed}", "{copy}", "--once"], 4, "cannot be reached"),
         (["connect", "no.such.host.invalid", "{copy}", "--once"], 4, "cannot be found"),

@@ -63,9 +63,17 @@ def is_own(name: str) -> bool:
     HFS+ drops format characters, NTFS drops trailing dots and spaces and makes 8.3 short names, and several fold case:
     all of these spellings mean the same directory there.
     """
+    return _folded(name) in (STAGING, TRASH) or _SHORT_OWN.match(name) is not None
+
+
+def place_key(path: str) -> str:
+    """Return what two paths share that some filesystem takes for one place, as `is_own` says it of names."""
+    return "/".join(map(_folded, path.split("/")))
+
+
+def _folded(name: str) -> str:
     visible = "".join(character for character in name if unicodedata.category(character) != "Cf").rstrip(" .")
-    folded = unicodedata.normalize("NFC", visible).casefold()
-    return folded in (STAGING, TRASH) or _SHORT_OWN.match(name) is not None
+    return unicodedata.normalize("NFC", visible).casefold()
 
 
 def path_problem(path: str) -> str | None:

@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 
 from xxhash import xxh3_64_intdigest
 
-from leafsync.engine.core.names import STAGING, join
+from leafsync.engine.core.names import STAGING, inside, join, place_key
 from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.handles import OPEN_DIRECTORY, Handles
 from leafsync.engine.disk.system import (
@@ -135,6 +135,9 @@ class Folder(Closing):
         self._lock: int | None = None
         self._threads = threading.local()
         self._umask = read_umask()
+        self.private: frozenset[str] = frozenset()
+        """Keys (`names.place_key`) of the directories inside that no other device may see or change: where LeafSync's
+        key is, whom it trusts, and its records. Set before the folder is used."""
         self._folds: bool | None = None
         self._keeps: Keeps | None = None
 
@@ -170,6 +173,10 @@ class Folder(Closing):
             if fd is not None and fd >= 0:
                 os.close(fd)
         self._root, self._lock = -1, None
+
+    def holds_private(self, path: str) -> bool:
+        """Say whether `path` leads to something that is private: renamed, that would be so no more."""
+        return any(inside(key, place_key(path)) for key in self.private)
 
     def handles(self) -> Handles:
         """Return this thread's open directories. A `with` block around many calls makes them share directories."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from leafsync.engine.core.index import Problem
-from leafsync.engine.core.names import IGNORE_FILE, join
+from leafsync.engine.core.names import IGNORE_FILE, join, parent, place_key
 
 DEFAULT_LINES = (".git/", "*.part")
 """Ignored unless a file takes them back: `.git` is torn by syncing half a commit, `.part` files are half downloads."""
@@ -54,6 +54,8 @@ class IgnoreRules(msgspec.Struct):
 
     _rules: dict[str, _Rules] = msgspec.field(default_factory=dict)
     _problems: dict[str, list[Problem]] = msgspec.field(default_factory=dict)
+    private: frozenset[str] = frozenset()
+    """Keys (`names.place_key`) of directories that take no part, whatever the rules say: `Folder.private`."""
 
     def __post_init__(self) -> None:
         self._rules.setdefault("", _DEFAULTS)
@@ -73,7 +75,7 @@ class IgnoreRules(msgspec.Struct):
 
     def copy(self) -> "IgnoreRules":
         """Return rules that can be changed by themselves."""
-        return IgnoreRules(dict(self._rules), dict(self._problems))
+        return IgnoreRules(dict(self._rules), dict(self._problems), self.private)
 
     def forget(self, directory: str) -> None:
         """Let the ignore file of `directory` hold no longer."""
@@ -129,8 +131,11 @@ class IgnoreRules(msgspec.Struct):
                 chain.append((len(above) + 1, rules))
             above = above.rpartition("/")[0]
         chain.append((0, self._rules[""]))
+        private = self.private and {key for key in self.private if parent(key) == place_key(directory)}
 
         def ignored(path: str, is_directory: bool) -> bool:
+            if private and place_key(path) in private:
+                return True
             for start, rules in chain:
                 found = (rules.directories if is_directory else rules.files).match(path[start:])
                 if found is not None:

@@ -111,6 +111,8 @@ class Trash:
         """
         check_path(source)
         check_path(target)
+        if self.folder.holds_private(source):
+            raise EntryRefused(path=source)
         at = source
         try:
             with self.folder.handles():

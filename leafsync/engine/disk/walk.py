@@ -115,7 +115,7 @@ class Walk:
         self._hash = hash_files
         self._faithful = all(folder.keeps)
         self._given = known.given() if not self._faithful else NOTHING_GIVEN
-        self.ignore = IgnoreRules()
+        self.ignore = IgnoreRules(private=folder.private)
         self.listings: dict[str, list[Entry]] = {}
         self.states: dict[str, array[int]] = {}
         """For each directory, the state marks of its entries in the order of its listing, 0 for all but files."""

@@ -7,12 +7,12 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar, cast
 
-from leafsync.engine.core.names import STAGING, join, parent
+from leafsync.engine.core.names import STAGING, join, parent, place_key
 from leafsync.engine.disk.bases import Identity
 from leafsync.engine.disk.folder import MARKER, Folder
 from leafsync.engine.disk.hashing import Hasher
@@ -114,19 +114,30 @@ class Share:
 
     @classmethod
     async def open(
-        cls, path: str, records: Path, workers: Workers, *, force: bool = False, reset: bool = False
+        cls,
+        path: str,
+        records: Path,
+        workers: Workers,
+        *,
+        private: Iterable[str] = (),
+        force: bool = False,
+        reset: bool = False,
     ) -> Self:
         """Open and lock the folder at `path`; its records are kept below the directory `records`.
 
-        With `reset` it is taken for a new folder, whatever the records know. Raises UsageError (missing, not a
-        directory, refused, records unusable) or FolderInUse.
+        The directories `private` in it take no part, see `Folder.private`. With `reset` it is taken for a new folder,
+        whatever the records know. Raises UsageError (missing, not a directory, refused, records unusable) or
+        FolderInUse.
         """
-        return await workers.obtain(lambda: cls._open(path, records, workers, force, reset), cls._close)
+        return await workers.obtain(lambda: cls._open(path, records, workers, private, force, reset), cls._close)
 
     @classmethod
-    def _open(cls, path: str, records: Path, workers: Workers, force: bool, reset: bool) -> Self:
+    def _open(
+        cls, path: str, records: Path, workers: Workers, private: Iterable[str], force: bool, reset: bool
+    ) -> Self:
         with contextlib.ExitStack() as opened:
             folder = opened.enter_context(Folder.open(path, force=force))
+            folder.private = frozenset(map(place_key, private))
             folder.lock()
             store = opened.enter_context(Store.open(records / record_name(folder.path) / "store.sqlite"))
             share = cls(folder, store, workers)
