@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast
 
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
 
@@ -99,6 +100,10 @@ class Modal(ModalScreen[R], Generic[R]):
     def bridge(self) -> Bridge:
         """The way to the engine."""
         return bridge_of(self.app)
+
+    def dismiss(self, result: R | None = None) -> AwaitComplete:
+        """Close with a result, unless something lies on top or this has been closed: keys may be typed ahead."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_close(self) -> None:
         """Close without a decision."""

@@ -1,7 +1,7 @@
 """Windows that ask: for a yes, or for a line of text."""
 
 from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,21 +14,11 @@ from leafsync.screens.base import Modal
 from leafsync.widgets.typed_path import TYPED
 from leafsync.widgets.window import Body, Choices, Window
 
-R = TypeVar("R")
-
 LOW: list[tuple[int, str]] | None = [(0, "-low"), (16, "-high")]
 """Rows from which on a question fits with air around it."""
 
 MAX_TYPED = 4096
 """Characters a line takes: the longest path there is, and no paste of a whole file."""
-
-
-def settle(modal: Modal[R], result: R | None) -> bool:
-    """Close a modal, unless something lies on top of it or it has been closed; say whether it was."""
-    if modal.app.screen is not modal:
-        return False
-    modal.dismiss(result)
-    return True
 
 
 class ConfirmModal(Modal[bool]):
@@ -71,12 +61,12 @@ that enter is harmless.
     @on(Button.Pressed, "#yes")
     def action_yes(self) -> None:
         """Do it."""
-        settle(self, True)
+        self.dismiss(True)
 
     @on(Button.Pressed, "#no")
     def action_close(self) -> None:
         """Leave everything as it is."""
-        settle(self, False)
+        self.dismiss(False)
 
 
 class PromptModal(Modal[str]):
@@ -162,9 +152,9 @@ Type it and press **enter**. What cannot be used is said below while it is typed
         if reason:
             self._look(value, touched=True)
         else:
-            settle(self, value)
+            self.dismiss(value)
 
     @on(Button.Pressed, "#cancel")
     def action_close(self) -> None:
         """Close without a text."""
-        settle(self, None)
+        self.dismiss(None)

@@ -14,7 +14,7 @@ from leafsync.actions import bind
 from leafsync.bridge import Device, Permission, check_device_name, parse_address, parse_fingerprint
 from leafsync.errors import DeviceExists, FingerprintMalformed, LeafSyncError, UsageError
 from leafsync.screens.base import Modal
-from leafsync.screens.confirm import LOW, settle
+from leafsync.screens.confirm import LOW
 from leafsync.text import printable
 from leafsync.widgets.field import LABEL_WIDTH, Field
 from leafsync.widgets.own_code import group_lines
@@ -204,7 +204,7 @@ The **name** is how you call it. The **address** is where it was last; it may be
         except LeafSyncError as error:
             self._field("fingerprint").complain(str(error))
         else:
-            settle(self, device)
+            self.dismiss(device)
 
 
 def _address_reason(text: str) -> str:

@@ -22,7 +22,6 @@ from leafsync.bridge import Direction, TrustQuestion
 from leafsync.errors import PeerChanged
 from leafsync.progress import truncate_middle
 from leafsync.screens.base import TABS, Modal, toast
-from leafsync.screens.confirm import settle
 from leafsync.text import printable
 from leafsync.widgets.fingerprint_grid import FingerprintGrid
 from leafsync.widgets.window import Body, Choices, Window
@@ -153,7 +152,7 @@ end of the time reject; the job does not ask about this device again. **y** copi
     def _tick(self) -> None:
         now = self._clock()
         if now >= self._deadline or (self._answer is not None and self._answer.done()):
-            settle(self, False)  # at the next tick, when something lies on top of it
+            self.dismiss(False)  # at the next tick, when something lies on top of it
             return
         if not self._armed and now - self._shown >= GUARD_SECONDS:
             self._arm()
@@ -205,14 +204,14 @@ end of the time reject; the job does not ask about this device again. **y** copi
     @on(Button.Pressed, "#accept")
     def _accept(self) -> None:
         if self._matches:
-            settle(self, True)
+            self.dismiss(True)
         elif len(self.query_one(Input).value) < TYPED_DIGITS:
             self._say(f"× it has {TYPED_DIGITS} digits", "bad")
 
     @on(Button.Pressed, "#reject")
     def action_close(self) -> None:
         """Reject the device."""
-        settle(self, False)
+        self.dismiss(False)
 
     def action_copy(self) -> None:
         """Copy the fingerprint to the clipboard."""
@@ -279,4 +278,4 @@ happens when somebody listens in. Only the other device's own screen can tell wh
     @on(Button.Pressed, "#close")
     def action_close(self) -> None:
         """Close the notice."""
-        settle(self, None)
+        self.dismiss(None)

@@ -9,7 +9,7 @@ from leafsync.actions import bind
 from leafsync.bridge import ConnectStatus
 from leafsync.progress import format_count, truncate_middle
 from leafsync.screens.base import toast
-from leafsync.screens.confirm import ConfirmModal, settle
+from leafsync.screens.confirm import ConfirmModal
 from leafsync.screens.list_modal import ListModal
 from leafsync.text import printable
 from leafsync.widgets.line_list import Spans
@@ -120,4 +120,4 @@ comes back by the history there.
             return
         self.bridge.allow_deletes(self._job_id)
         toast(self.app, "Allowed: the next pass deletes these, and nothing else.")
-        settle(self, None)
+        self.dismiss(None)

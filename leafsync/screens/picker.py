@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 from leafsync.actions import bind
 from leafsync.progress import truncate_middle
 from leafsync.screens.base import Modal
-from leafsync.screens.confirm import MAX_TYPED, settle
+from leafsync.screens.confirm import MAX_TYPED
 from leafsync.text import printable
 from leafsync.widgets.folder_tree import FolderTree, Spot
 from leafsync.widgets.key_line import KeyLine
@@ -328,7 +328,7 @@ above. **ctrl+s** takes what is marked, **ctrl+t** shows hidden entries too. **T
         if reason:
             self._say(reason, bad=True)
         else:
-            settle(self, self._result(path))
+            self.dismiss(self._result(path))
 
     async def _problem(self, path: str, *, itself: bool = False) -> str:
         """Return why a path cannot be taken, or ""; `itself`: the folder itself can."""

@@ -62,6 +62,14 @@ async def test_a_window_on_a_low_screen_has_all_of_it(scene: str, tmp_path: Path
         assert "/home/ana/Pictures" in screen_text(stage.app)  # it was cut, or in two lines
 
 
+@pytest.mark.parametrize(("scene", "key"), [("recent", "enter"), ("recent", "escape"), ("confirm", "n")])
+async def test_a_window_that_is_told_twice_to_close_closes_once(scene: str, key: str, tmp_path: Path) -> None:
+    async with played(scene, tmp_path) as stage:
+        below = stage.app.screen_stack[:-1]
+        await stage.burst(key, key)
+        await stage.until(lambda: stage.app.screen_stack == below)
+
+
 @pytest.mark.parametrize("theme", ["ansi-dark", "ansi-light"])
 async def test_in_the_colours_of_the_terminal_a_line_to_type_into_is_underlined(theme: str, tmp_path: Path) -> None:
     async with played("device-form", tmp_path, theme=theme) as stage:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button, Input
 
-from leafsync.screens.confirm import MAX_TYPED, ConfirmModal, PromptModal, settle
+from leafsync.screens.confirm import MAX_TYPED, ConfirmModal, PromptModal
 from tests.support.ui import Desk, hosted, screen_text
 
 HOSTILE = "[bold]x[/bold] [@click=app.quit]y[/] \\x1b[31m 写真 e\u0301"
@@ -96,7 +96,8 @@ async def test_a_modal_below_another_one_is_not_closed(tmp_path: Path) -> None:
         modal = desk.app.screen
         assert isinstance(modal, ConfirmModal)
         await desk.app.push_screen(ConfirmModal("On top", "", yes="Yes"))
-        assert not settle(modal, True)
+        modal.dismiss(True)
+        assert modal in desk.app.screen_stack
         assert desk.app.results == []
 
 

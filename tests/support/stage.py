@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from msgspec.structs import replace
+from textual import events
 from textual.filter import Monochrome
 
 from leafsync.app import FAST_TICKS, QUIET_TICKS, LeafSyncApp
@@ -212,6 +213,13 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """Press keys, and have the app look at the engine."""
         await self.pilot.press(*keys)
+        await self.tick()
+        await self.pilot.pause()
+
+    async def burst(self, *keys: str) -> None:
+        """Press keys as a terminal hands over what was typed ahead: all at once, and nothing waits in between."""
+        for key in keys:
+            self.app.post_message(events.Key(key, key if len(key) == 1 else None))
         await self.tick()
         await self.pilot.pause()
 
