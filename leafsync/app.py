@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.geometry import Size
 from textual.screen import Screen
+from textual.theme import ThemeProvider
 
 from leafsync.actions import ACTIONS, bind
 from leafsync.bridge import (
@@ -33,6 +34,7 @@ from leafsync.bridge import (
 from leafsync.errors import PeerChanged
 from leafsync.progress import ARROWS, Meter, Progress, format_count
 from leafsync.screens.base import MainScreen, toast
+from leafsync.screens.palette import Palette
 from leafsync.settings import Settings
 from leafsync.text import printable
 from leafsync.themes import DEFAULT, OURS
@@ -290,6 +292,18 @@ class LeafSyncApp(App[int]):
         snapshot = self.bridge.snapshot()
         here = any(job.state in MOVING for job in snapshot.connecting)
         return here or any(peer.activity in ("sending", "receiving") for job in snapshot.serving for peer in job.peers)
+
+    def action_command_palette(self) -> None:
+        """Find a command by its name."""
+        self._find(Palette())
+
+    def search_themes(self) -> None:
+        """Find a theme by its name."""
+        self._find(Palette([ThemeProvider], placeholder="Search for themes…"))
+
+    def _find(self, palette: Palette) -> None:
+        if not any(isinstance(screen, Palette) for screen in self.screen_stack):
+            self.push_screen(palette)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Offer in the palette what the keys do, and textual's own commands without what makes no sense here."""

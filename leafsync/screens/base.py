@@ -86,7 +86,15 @@ class MainScreen(Screen[None], Kept):
         """Take in a snapshot; called a few times a second while this screen is the one that is looked at."""
 
 
-class Modal(ModalScreen[R], Generic[R]):
+class ClosedOnce(Screen[R], Generic[R]):
+    """A screen that whoever types ahead cannot close twice, which would take the one below with it."""
+
+    def dismiss(self, result: R | None = None) -> AwaitComplete:
+        """Close with a result, unless something lies on top or this has been closed."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
+
+
+class Modal(ModalScreen[R], ClosedOnce[R], Generic[R]):
     """A modal whose result is None when it is closed without a decision."""
 
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = LOW
@@ -100,10 +108,6 @@ class Modal(ModalScreen[R], Generic[R]):
     def bridge(self) -> Bridge:
         """The way to the engine."""
         return bridge_of(self.app)
-
-    def dismiss(self, result: R | None = None) -> AwaitComplete:
-        """Close with a result, unless something lies on top or this has been closed: keys may be typed ahead."""
-        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_close(self) -> None:
         """Close without a decision."""

@@ -216,10 +216,10 @@ class Stage:
         await self.tick()
         await self.pilot.pause()
 
-    async def burst(self, *keys: str) -> None:
-        """Press keys as a terminal hands over what was typed ahead: all at once, and nothing waits in between."""
-        for key in keys:
-            self.app.post_message(events.Key(key, key if len(key) == 1 else None))
+    async def burst(self, *done: str | tuple[int, int]) -> None:
+        """Press keys and click at places as a terminal hands over what was done ahead: at once."""
+        for event in (event for one in done for event in _events(one)):
+            self.app.post_message(event)
         await self.tick()
         await self.pilot.pause()
 
@@ -272,6 +272,14 @@ class Stage:
                 widget.notify_style_update()  # widgets keep the lines that they rendered
                 widget.refresh()
         await self.pilot.pause()
+
+
+def _events(done: str | tuple[int, int]) -> list[events.Event]:
+    """Return what the app hears of a key that is pressed, or of a click at a column and a row."""
+    if isinstance(done, str):
+        return [events.Key(done, done if len(done) == 1 else None)]
+    button, modifiers = 1, (False, False, False)
+    return [kind(None, *done, 0, 0, button, *modifiers) for kind in (events.MouseDown, events.MouseUp)]
 
 
 @contextlib.asynccontextmanager
