@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cas
 
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
+from textual.geometry import Offset
 from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 
 from leafsync.actions import bind
 from leafsync.bridge import Bridge, Snapshot
@@ -69,7 +71,20 @@ def toast(app: "App[Any]", sentence: str, *, severity: str = "information") -> N
     app.notify(sentence, severity=severity, timeout=TOAST_SECONDS, markup=False)  # type: ignore[arg-type]
 
 
-class MainScreen(Screen[None], Kept):
+class Steady(Screen[R], Generic[R]):
+    """A screen that takes no harm from what comes too late: people type ahead, and click at what is just going."""
+
+    def dismiss(self, result: R | None = None) -> AwaitComplete:
+        """Close with a result, unless something lies on top or this has been closed: that would close another one."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
+
+    def get_widget_and_offset_at(self, x: int, y: int) -> tuple[Widget | None, Offset | None]:
+        """Return what text can be selected in; what is removed is laid out until the next frame, and is in nothing."""
+        widget, offset = super().get_widget_and_offset_at(x, y)
+        return (widget, offset) if widget is None or widget.is_attached else (None, None)
+
+
+class MainScreen(Steady[None], Kept):
     """One of the four screens."""
 
     @property
@@ -86,15 +101,7 @@ class MainScreen(Screen[None], Kept):
         """Take in a snapshot; called a few times a second while this screen is the one that is looked at."""
 
 
-class ClosedOnce(Screen[R], Generic[R]):
-    """A screen that whoever types ahead cannot close twice, which would take the one below with it."""
-
-    def dismiss(self, result: R | None = None) -> AwaitComplete:
-        """Close with a result, unless something lies on top or this has been closed."""
-        return super().dismiss(result) if self.is_active else AwaitComplete()
-
-
-class Modal(ModalScreen[R], ClosedOnce[R], Generic[R]):
+class Modal(ModalScreen[R], Steady[R], Generic[R]):
     """A modal whose result is None when it is closed without a decision."""
 
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = LOW

@@ -4,10 +4,10 @@ from textual import on
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input, OptionList
 
-from leafsync.screens.base import ClosedOnce
+from leafsync.screens.base import Steady
 
 
-class Palette(CommandPalette, ClosedOnce[None]):
+class Palette(CommandPalette, Steady[None]):
     """Finds commands by their names."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
