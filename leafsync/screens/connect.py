@@ -68,7 +68,7 @@ class RecentAddresses(Suggester):
         return next((address for address in found if printable(address) == address), None)
 
 
-class ConnectScreen(JobsScreen):
+class ConnectScreen(JobsScreen[ConnectOptions]):
     """Keep a folder the same as one that another device serves."""
 
     DEFAULT_CSS: ClassVar[str] = f"""
@@ -146,7 +146,7 @@ and back.
         )
 
     def options(self) -> ConnectOptions:
-        """Return what the form says. Raises AddressMalformed."""
+        """Return what the form says, which has to be usable."""
         return ConnectOptions(
             address=parse_address(self._field("address").value),
             folder=self.query_one(FolderField).path,
@@ -160,9 +160,8 @@ and back.
     def _field(self, name: str) -> Field:
         return self.query_one(f"#{name}", Field)
 
-    async def begin(self, *, force: bool, reset: bool) -> int:
-        """Connect as the form says."""
-        options = msgspec.structs.replace(self.options(), force=force, reset=reset)
+    async def begin(self, options: ConnectOptions) -> int:
+        """Connect, and remember to what."""
         job = await self.bridge.connect(options)
         self._remember(options)
         return job

@@ -2,8 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
+from msgspec.structs import replace
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -13,7 +14,7 @@ from textual.widgets import Button, Static
 
 from leafsync import forms
 from leafsync.actions import bind
-from leafsync.bridge import ConnectStatus, EndedJob, PassState, ServeStatus, Snapshot
+from leafsync.bridge import ConnectOptions, ConnectStatus, EndedJob, PassState, ServeOptions, ServeStatus, Snapshot
 from leafsync.errors import (
     AddressMalformed,
     FolderIdentityLost,
@@ -33,6 +34,8 @@ from leafsync.widgets.key_line import KeyLine
 from leafsync.widgets.pane import Pane
 from leafsync.widgets.tick import Tick
 from leafsync.widgets.top_bar import TopBar
+
+Options = TypeVar("Options", ServeOptions, ConnectOptions)
 
 BESIDE: dict[type[LeafSyncError], str] = {
     AddressMalformed: "address",
@@ -60,7 +63,7 @@ LOOK_AGAIN = 2.0
 """Seconds between two looks whether what could not be used can be by now: a disk was mounted, a port let go of."""
 
 
-class JobsScreen(MainScreen):
+class JobsScreen(MainScreen, Generic[Options]):
     """A form and cards. Subclasses say what is in the form, how it starts, and which jobs they show."""
 
     DEFAULT_CSS: ClassVar[str] = f"""
@@ -170,7 +173,7 @@ class JobsScreen(MainScreen):
 
     def _weigh(self) -> None:
         """Enable Start, or say what it waits for."""
-        wrong = [field for field in self.query(Field) if not field.usable]
+        wrong = [field for field in self.query(Field) if field.reason]
         self.query_one("#start", Button).disabled = bool(wrong) or self._starting
         if not self.query_one(FolderField).unknown or wrong:
             self.query_one(".why", Static).update(f"{wrong[0].label}: {wrong[0].reason}" if wrong else "")
@@ -183,21 +186,26 @@ class JobsScreen(MainScreen):
             self._offered = offered
             self.refresh_bindings()
 
+    @property
+    def _ready(self) -> bool:
+        """Whether what the form says now can be started; Start learns of what was typed last a moment later."""
+        return not self.query_one("#start", Button).disabled and all(field.usable for field in self.query(Field))
+
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:
         """Start what the form says."""
-        if not self.query_one("#start", Button).disabled:
-            self._start()
+        if self._ready:
+            self._start(self.options())
 
     @work(exclusive=True, exit_on_error=False, group="start")
-    async def _start(self, *, force: bool = False, reset: bool = False) -> None:
+    async def _start(self, options: Options) -> None:
         self._starting = True
         self._weigh()
         try:
-            self._go_to = await self.begin(force=force, reset=reset)
+            self._go_to = await self.begin(options)
             self._begun()
         except LeafSyncError as error:
-            if not self._ask_to_go_on(error, force=force, reset=reset):
+            if not self._ask_to_go_on(error, options):
                 self.refused(error)
                 toast(self.app, forms.said_in_form(error), severity="error")
         finally:
@@ -210,30 +218,31 @@ class JobsScreen(MainScreen):
             tick.value = False
         self.show(self.bridge.snapshot())
 
-    def _ask_to_go_on(self, error: LeafSyncError, *, force: bool, reset: bool) -> bool:
+    def _ask_to_go_on(self, error: LeafSyncError, options: Options) -> bool:
         """Ask whether a folder that is an odd choice is meant; say whether there was something to ask."""
         from leafsync.screens.confirm import ConfirmModal
 
-        if isinstance(error, FolderRefused) and not force:
-            force, title, yes = True, "Sync all of it?", "Sync all of it"
-        elif isinstance(error, FolderIdentityLost) and not reset:
-            reset, title, yes = True, "Take it for a new folder?", "Take it for new"
+        if isinstance(error, FolderRefused) and not options.force:
+            options, title, yes = replace(options, force=True), "Sync all of it?", "Sync all of it"
+        elif isinstance(error, FolderIdentityLost) and not options.reset:
+            options, title, yes = replace(options, reset=True), "Take it for a new folder?", "Take it for new"
         else:
             return False
 
         def answered(confirmed: bool | None) -> None:
             if confirmed:
-                self._start(force=force, reset=reset)
+                self._start(options)
 
         self.app.push_screen(ConfirmModal(title, forms.said_in_form(error), yes=yes), answered)
         return True
 
     @abstractmethod
-    async def begin(self, *, force: bool, reset: bool) -> int:
-        """Begin the job that the form says and return its id; `force` and `reset` as in the options.
+    def options(self) -> Options:
+        """Return what the form says, which has to be usable."""
 
-        Raises LeafSyncError.
-        """
+    @abstractmethod
+    async def begin(self, options: Options) -> int:
+        """Begin that job and return its id. Raises LeafSyncError."""
 
     def refused(self, error: LeafSyncError) -> None:
         """Say an error beside the field that it is about, if it is about one."""
@@ -291,7 +300,7 @@ class JobsScreen(MainScreen):
         job = self._card.job if self._card is not None else None
         match action:
             case "start":
-                return True if not self.query_one("#start", Button).disabled else None if self._in_form else False
+                return True if self._ready else None if self._in_form else False
             case "browse":
                 return self.focused_field is not None and self.focused_field.id in ("folder", "file")
             case "leave_form":

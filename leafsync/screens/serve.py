@@ -15,7 +15,7 @@ from leafsync.widgets.folder_field import FolderField
 from leafsync.widgets.tick import Tick
 
 
-class ServeScreen(JobsScreen):
+class ServeScreen(JobsScreen[ServeOptions]):
     """Offer a folder to trusted devices."""
 
     NAME: ClassVar[str] = "serve"
@@ -79,22 +79,21 @@ cards and back.
             field.refuse(reason)
             self._weigh()
 
-    async def begin(self, *, force: bool, reset: bool) -> int:
-        """Serve what the form says."""
-        folder, port = self.query_one(FolderField), int(self.query_one("#port", Field).value)
-        job = await self.bridge.serve(
-            ServeOptions(
-                folder=folder.path,
-                port=port,
-                file=forms.inner_path(self.query_one("#file", Field).value),
-                read_only=self.query_one("#read-only", Tick).value,
-                accept_first=self.query_one("#accept-first", Tick).value,
-                rate_mbps=self.settings.config.rate_mbps,
-                force=force,
-                reset=reset,
-            )
+    def options(self) -> ServeOptions:
+        """Return what the form says, which has to be usable."""
+        return ServeOptions(
+            folder=self.query_one(FolderField).path,
+            port=int(self.query_one("#port", Field).value),
+            file=forms.inner_path(self.query_one("#file", Field).value),
+            read_only=self.query_one("#read-only", Tick).value,
+            accept_first=self.query_one("#accept-first", Tick).value,
+            rate_mbps=self.settings.config.rate_mbps,
         )
-        self.settings.state.served(folder.path, port)
+
+    async def begin(self, options: ServeOptions) -> int:
+        """Serve, and remember what."""
+        job = await self.bridge.serve(options)
+        self.settings.state.served(options.folder, options.port)
         self.settings.save()
         return job
 

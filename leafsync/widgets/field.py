@@ -139,8 +139,8 @@ class Field(Vertical):
 
     @property
     def usable(self) -> bool:
-        """Whether there is nothing wrong with the value."""
-        return not self.reason
+        """Whether there is nothing wrong with the value as it is now: `reason` follows it a moment later."""
+        return not self.reason and not self._check(self.value)
 
     def refuse(self, reason: str) -> None:
         """Say what is wrong with the value until it changes: a check that takes longer has found it."""

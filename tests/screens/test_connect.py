@@ -43,6 +43,7 @@ from tests.support.job_screens import (
     why,
 )
 from tests.support.looking import SIZES, says, shows, toasted, until, words
+from tests.support.scenes import played
 from tests.support.ui import NOW, Desk, hosted, screen_text
 
 NAS = Recent("nas:4455", "/", "pull", "notes.txt")
@@ -293,6 +294,38 @@ async def test_a_preview_changes_nothing_and_can_be_started(tmp_path: Path, fold
         await desk.pilot.press("ctrl+s")
         await until(desk, lambda: len(desk.engine.jobs) == 2)
         assert desk.engine.jobs[2].options == replace(options, dry_run=False)
+
+
+async def test_what_became_wrong_while_keys_were_typed_ahead_is_not_previewed(tmp_path: Path) -> None:
+    async with played("connect", tmp_path) as stage:
+        await stage.burst("ctrl+r", "tab", "t")
+        await stage.sees("Address: it cannot be read")
+        assert isinstance(stage.app.screen, ConnectScreen)
+
+
+@pytest.mark.parametrize(("name", "text"), [("address", "a b"), ("streams", "4t"), ("rate", "t")])
+@pytest.mark.parametrize("action", ["preview", "start"])
+async def test_what_is_wrong_counts_before_it_is_said(
+    name: str, text: str, action: str, tmp_path: Path, folder: Path
+) -> None:
+    async with connecting(tmp_path) as desk:
+        await fill_all(desk, folder)
+        field(desk, name).line.value = text
+        assert can_start(desk)  # still
+        assert not await desk.app.run_action(action, desk.app.screen)
+        await until(desk, lambda: not can_start(desk))
+        assert not desk.engine.jobs
+
+
+async def test_what_is_started_is_what_the_form_said_then(tmp_path: Path, folder: Path) -> None:
+    async with connecting(tmp_path) as desk:
+        await fill_all(desk, folder)
+        assert await desk.app.run_action("start", desk.app.screen)
+        field(desk, "streams").value = "4t"
+        await until(desk, lambda: desk.engine.jobs)
+        options = desk.engine.jobs[1].options
+        assert isinstance(options, ConnectOptions)
+        assert options.streams == Config("desk").streams
 
 
 async def test_a_preview_that_is_closed_starts_nothing(tmp_path: Path, folder: Path) -> None:

@@ -96,6 +96,16 @@ async def test_a_folder_is_served_as_the_form_says(tmp_path: Path, folder: Path)
         )
 
 
+async def test_what_is_started_is_what_the_form_said_then(tmp_path: Path, folder: Path) -> None:
+    async with serving(tmp_path) as desk:
+        await fill(desk, "folder", str(folder))
+        await fill(desk, "port", "5000")
+        assert await desk.app.run_action("start", desk.app.screen)
+        field(desk, "port").value = "5000t"
+        await until(desk, lambda: desk.engine.jobs)
+        assert desk.engine.jobs[1].options == ServeOptions(str(folder), port=5000)
+
+
 async def test_enter_on_start_starts(tmp_path: Path, folder: Path) -> None:
     async with serving(tmp_path) as desk:
         await fill(desk, "folder", str(folder))
