@@ -260,6 +260,11 @@ class LeafSyncApp(App[int]):
 
     # Keys
 
+    async def on_event(self, event: events.Event) -> None:
+        """Hear what people do until the app ends: what would open then is never laid out, and fails."""
+        if self.return_value is None or not isinstance(event, events.InputEvent):
+            await super().on_event(event)
+
     def action_show_screen(self, name: str) -> None:
         """Go to one of the four screens."""
         if len(self.screen_stack) == 1 or isinstance(self.screen, MainScreen):

@@ -13,6 +13,7 @@ from leafsync.screens.transfers import TransfersScreen
 from leafsync.widgets.top_bar import TopBar
 from leafsync.widgets.transfer_list import TransferList
 from tests.support import cast
+from tests.support.scenes import played
 from tests.support.stage import staged
 from tests.support.ui import screen_text
 
@@ -99,3 +100,11 @@ async def test_more_of_a_tiny_terminal_is_painted_when_it_grows(tmp_path: Path) 
             await stage.pilot.resize_terminal(5, 4)
             assert any(not call.args[1:] for call in refresh.mock_calls)
         assert stage.app.size == MIN_SIZE
+
+
+@pytest.mark.parametrize(("scene", "key"), [("trust", "f1"), ("trust", "f3"), ("connect", "h")])
+async def test_what_is_typed_after_quitting_does_no_harm(scene: str, key: str, tmp_path: Path) -> None:
+    async with played(scene, tmp_path) as stage:
+        stage.show()  # nothing moves
+        stage.do_ahead("q", key)
+        assert await stage.left() == 0

@@ -206,6 +206,14 @@ class Stage:
             task.cancel()
         await asyncio.gather(*self._asked, return_exceptions=True)
 
+    async def left(self) -> int | None:
+        """Wait until the app has been left, and return its exit code."""
+        deadline = time.monotonic() + DEADLINE
+        while self.app.is_running:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0)
+        return self.app.return_value
+
     def ask(self, question: TrustQuestion) -> None:
         """Have the engine ask about a device."""
         self._asked.append(self.engine.question(question))
@@ -216,10 +224,14 @@ class Stage:
         await self.tick()
         await self.pilot.pause()
 
-    async def burst(self, *done: str | tuple[int, int]) -> None:
-        """Press keys and click at places as a terminal hands over what was done ahead: at once."""
+    def do_ahead(self, *done: str | tuple[int, int]) -> None:
+        """Press keys and click at places (a column and a row) that the app has not come to yet, as terminals do."""
         for event in (event for one in done for event in _events(one)):
             self.app.post_message(event)
+
+    async def burst(self, *done: str | tuple[int, int]) -> None:
+        """Press keys and click at places all at once, and have the app look at the engine."""
+        self.do_ahead(*done)
         await self.tick()
         await self.pilot.pause()
 
