@@ -98,6 +98,8 @@ class JobCard(Widget, can_focus=True):
 
     def action_near(self, by: int) -> None:
         """Go to the next card, or to the one before; where there is none, whatever can be scrolled is."""
+        if not self.is_attached:
+            raise SkipAction  # its job was put away while the key was on its way
         cards = list(self.screen.query(JobCard))
         at = cards.index(self) + by
         if not 0 <= at < len(cards):

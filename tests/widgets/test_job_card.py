@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
+from textual.actions import SkipAction
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -256,3 +258,14 @@ async def test_when_a_card_goes_the_focus_goes_to_another(tmp_path: Path) -> Non
         assert desk.focused == 1
         await desk.show()
         assert desk.focused is None
+
+
+async def test_a_key_that_comes_when_the_card_has_gone_does_nothing(tmp_path: Path) -> None:
+    async with cards(tmp_path) as desk:
+        await desk.show(SERVING, CONNECTED)
+        await desk.pilot.press("tab")
+        card = desk.list.focused_card
+        assert card is not None
+        await card.remove()
+        with pytest.raises(SkipAction):
+            card.action_near(1)
