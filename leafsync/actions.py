@@ -9,6 +9,13 @@ from textual.keys import KEY_NAME_REPLACEMENTS, Keys
 MODIFIERS = frozenset({"ctrl", "shift", "alt", "super", "hyper", "meta"})
 """What a key can be held with, in textual's words."""
 
+EVERYWHERE = {
+    "ctrl+p": "opens the command palette",
+    "tab": "goes to the next field",
+    "shift+tab": "goes to the field before",
+}
+"""Keys that textual or our forms take before anything else hears of them, and what for."""
+
 
 class Action(msgspec.Struct, frozen=True):
     """Something a key does."""
@@ -95,16 +102,40 @@ def keymap_problem(action_id: str, keys: str) -> str:
     """Say why `[keymap]` cannot give an action these keys, "" when it can: a mistyped key would never be heard of."""
     if action_id not in ACTIONS:
         return f"nothing is called '{action_id}'"
-    for key in keys.split(","):
-        *held, name = key.strip().split("+")
+    for key in _separate(keys):
+        *held, name = _name_of(key).split("+")
         if name not in _key_names() or not MODIFIERS.issuperset(held):
-            return f"there is no key '{key.strip()}'"
+            return f"there is no key '{key}'"
+        if key in EVERYWHERE:
+            return f"'{key}' {EVERYWHERE[key]}, wherever it is pressed"
     return ""
 
 
+def named(keys: str) -> str:
+    """Return the keys that `[keymap]` gives an action in textual's words."""
+    return ",".join(map(_name_of, _separate(keys)))
+
+
+def _separate(keys: str) -> list[str]:
+    """Return the keys; a comma alone is one."""
+    return [","] if keys.strip() == "," else [key.strip() for key in keys.split(",")]
+
+
+def _name_of(key: str) -> str:
+    """Return what textual calls a key: `ctrl++` is `ctrl+plus`."""
+    held, sign = key[:-1], key[-1:]
+    return held + _word(sign) if not held or held.endswith("+") else key
+
+
+def _word(sign: str) -> str:
+    """Return what textual calls a character of ASCII; letters and digits are called what they are."""
+    if not "!" <= sign <= "~" or sign.isalnum():
+        return sign
+    word = unicodedata.name(sign).lower().replace("-", "_").replace(" ", "_")
+    return KEY_NAME_REPLACEMENTS.get(word, word)
+
+
 def _key_names() -> set[str]:
-    """Return what keys are called: single characters, and words like `f5`, `enter` and `question_mark`."""
-    signs = [chr(code) for code in range(ord("!"), ord("~") + 1)]
-    words = [unicodedata.name(sign).lower().replace("-", "_").replace(" ", "_") for sign in signs]
-    named = {key.value for key in Keys if key.value.isalnum()}
-    return {*signs, *(KEY_NAME_REPLACEMENTS.get(word, word) for word in words), *named}
+    """Return what keys are called: letters and digits, and words like `f5`, `enter` and `question_mark`."""
+    signs = {_word(chr(code)) for code in range(ord("!"), ord("~") + 1)}
+    return signs | {key.value for key in Keys if key.value.isalnum()}

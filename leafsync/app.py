@@ -14,7 +14,7 @@ from textual.geometry import Size
 from textual.screen import Screen
 from textual.theme import ThemeProvider
 
-from leafsync.actions import ACTIONS, bind
+from leafsync.actions import ACTIONS, bind, named
 from leafsync.bridge import (
     Bridge,
     DeviceTrusted,
@@ -154,7 +154,7 @@ class LeafSyncApp(App[int]):
             self.register_theme(theme)
         wanted = self.settings.config.theme or self.settings.state.theme
         self.theme = self._theme_at_start = wanted if wanted in self.available_themes else DEFAULT
-        self.set_keymap(dict(self.settings.config.keymap))
+        self.set_keymap({action: named(keys) for action, keys in self.settings.config.keymap.items()})
         self.animation_level = "none"
         self.switch_mode(self._first)
         self.set_interval(TICK, self._tick)

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from textual.binding import Binding
 from textual.widgets import Input
 
-from leafsync.actions import ACTIONS, Action, bind, keymap_problem
+from leafsync.actions import ACTIONS, Action, bind, keymap_problem, named
 
 PLAIN = re.compile(
     r"[a-z0-9]|f([1-9]|1[0-2])|ctrl\+[a-z]|enter|escape|backspace|delete|tab|up|down|left|right|slash|question_mark"
@@ -110,16 +110,45 @@ def test_an_action_that_is_not_there_cannot_be_bound() -> None:
         ("slash", ""),
         ("ctrl+shift+a", ""),
         ("pageup", ""),
+        ("+", ""),
+        (",", ""),
+        (" , ", ""),
+        ("f2,+", ""),
+        ("f2,comma", ""),
+        ("ctrl++", ""),
+        ("ctrl+plus", ""),
+        ("ctrl+?", ""),
         ("", "there is no key ''"),
         ("f2,", "there is no key ''"),
         ("crtl+s", "there is no key 'crtl+s'"),
         ("ctrl-s", "there is no key 'ctrl-s'"),
         ("f99", "there is no key 'f99'"),
         ("entre", "there is no key 'entre'"),
+        ("ctrl+", "there is no key 'ctrl+'"),
+        ("+a", "there is no key '+a'"),
+        ("f2,,", "there is no key ''"),
+        ("ctrl+p", "'ctrl+p' opens the command palette, wherever it is pressed"),
+        ("f2, tab", "'tab' goes to the next field, wherever it is pressed"),
+        ("shift+tab", "'shift+tab' goes to the field before, wherever it is pressed"),
     ],
 )
 def test_what_a_keymap_may_say(keys: str, problem: str) -> None:
     assert keymap_problem("form.start", keys) == problem
+
+
+@pytest.mark.parametrize(
+    ("keys", "heard"),
+    [
+        ("+", "plus"),
+        (",", "comma"),
+        ("f2, +", "f2,plus"),
+        ("ctrl++", "ctrl+plus"),
+        ("ctrl+?", "ctrl+question_mark"),
+        ("/,Z,1,ctrl+s,pageup", "slash,Z,1,ctrl+s,pageup"),
+    ],
+)
+def test_keys_are_heard_of_by_their_names(keys: str, heard: str) -> None:
+    assert named(keys) == heard
 
 
 def test_a_keymap_names_what_there_is() -> None:

@@ -78,6 +78,15 @@ async def test_a_keymap_changes_the_key_of_both_things_that_it_does(tmp_path: Pa
         await stage.until(lambda: not stage.bridge.ended)
 
 
+@pytest.mark.parametrize(("keys", "key"), [("+", "plus"), (",", "comma"), ("f9,ctrl+?", "ctrl+question_mark")])
+async def test_any_key_can_be_given_to_an_action(keys: str, key: str, tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.jobs(cast.serving())
+        await stage.open("serve", keymap={"job.pause": keys})
+        await stage.burst(key)
+        await stage.until(lambda: stage.engine.calls[-1:] == ["pause 1"])
+
+
 @pytest.mark.parametrize("size", [(1, 1), (6, 44), (80, 1), (80, 3)])
 async def test_a_terminal_made_too_small_to_read_does_no_harm(tmp_path: Path, size: tuple[int, int]) -> None:
     async with staged(tmp_path) as stage:

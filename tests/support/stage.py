@@ -191,9 +191,9 @@ class Stage:
 
     # The app
 
-    async def open(self, first: str) -> None:
-        """Open the app on this screen."""
-        settings = Settings(Config("desk", theme=self._theme), self.state)
+    async def open(self, first: str, **config: Any) -> None:
+        """Open the app on this screen, with what `config.toml` says."""
+        settings = Settings(Config("desk", theme=self._theme, **config), self.state)
         self.app = LeafSyncApp(self.bridge, settings, first=first, clock=lambda: self.now)
         self.pilot = await self._open.enter_async_context(self.app.run_test(size=self._size, notifications=True))
         await self.tick()
