@@ -260,14 +260,19 @@ class LeafSyncApp(App[int]):
 
     # Keys
 
+    @property
+    def _open(self) -> bool:
+        """Whether the app has not been left: what is shown after that is never laid out, and fails."""
+        return self.return_value is None
+
     async def on_event(self, event: events.Event) -> None:
-        """Hear what people do until the app ends: what would open then is never laid out, and fails."""
-        if self.return_value is None or not isinstance(event, events.InputEvent):
+        """Hear what people do until the app has been left."""
+        if self._open or not isinstance(event, events.InputEvent):
             await super().on_event(event)
 
     def action_show_screen(self, name: str) -> None:
         """Go to one of the four screens."""
-        if len(self.screen_stack) == 1 or isinstance(self.screen, MainScreen):
+        if self._open and (len(self.screen_stack) == 1 or isinstance(self.screen, MainScreen)):
             self.switch_mode(name)
 
     def action_help(self) -> None:
@@ -278,6 +283,11 @@ class LeafSyncApp(App[int]):
             self.action_hide_help_panel()
         else:
             self.action_show_help_panel()
+
+    def action_show_help_panel(self) -> None:
+        """Show what the focused thing is for and which keys work."""
+        if self._open:
+            super().action_show_help_panel()
 
     def action_leave(self) -> None:
         """Quit; ask first while files move."""
@@ -307,7 +317,7 @@ class LeafSyncApp(App[int]):
         self._find(Palette([ThemeProvider], placeholder="Search for themes…"))
 
     def _find(self, palette: Palette) -> None:
-        if not any(isinstance(screen, Palette) for screen in self.screen_stack):
+        if self._open and not any(isinstance(screen, Palette) for screen in self.screen_stack):
             self.push_screen(palette)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:

@@ -117,3 +117,11 @@ async def test_what_is_typed_after_quitting_does_no_harm(scene: str, key: str, t
         stage.show()  # nothing moves
         stage.do_ahead("q", key)
         assert await stage.left() == 0
+
+
+@pytest.mark.parametrize("command", ["action_show_help_panel", "action_command_palette", "action_show_screen"])
+async def test_a_command_that_comes_when_the_app_has_been_left_does_nothing(command: str, tmp_path: Path) -> None:
+    async with played("trust", tmp_path) as stage:
+        stage.app.exit(0)
+        getattr(stage.app, command)(*["connect"] * command.endswith("screen"))
+        assert await stage.left() == 0
