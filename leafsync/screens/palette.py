@@ -1,14 +1,29 @@
 """The palette of commands: textual's own, which keys that are typed ahead of it do no harm."""
 
-from textual import on
+from textual import events, on
+from textual.app import ComposeResult
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input, OptionList
 
 from leafsync.screens.base import Steady
 
 
+class Commands(CommandList, can_focus=False):
+    """What was found."""
+
+    def on_click(self, event: events.Click) -> None:
+        """Take clicks at what is there: the first of a double click chooses, and nothing is when the second comes."""
+        if event.style.meta.get("option", -1) >= self.option_count:
+            event.prevent_default()
+
+
 class Palette(CommandPalette, Steady[None]):
     """Finds commands by their names."""
+
+    def compose(self) -> ComposeResult:
+        """Lay it out with a list of ours."""
+        for widget in super().compose():
+            yield Commands() if isinstance(widget, CommandList) else widget
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Go through the list once it is laid out: there are no lines to go by before."""

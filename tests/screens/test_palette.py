@@ -1,5 +1,6 @@
 """The palette of commands: what is typed ahead of it does no harm."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,20 @@ async def test_it_closes_once(twice: str | tuple[int, int], tmp_path: Path) -> N
         below = stage.app.screen_stack[:-1]
         await stage.burst(twice, twice)
         await stage.until(lambda: stage.app.screen_stack == below)
-        assert len(stage.app.screen.query(HelpPanel)) == (twice == "enter")
+        await stage.until(lambda: len(stage.app.screen.query(HelpPanel)) == (twice == "enter"))
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_double_click_chooses_once(turns: int, tmp_path: Path) -> None:
+    async with played("palette", tmp_path) as stage:
+        below, commands = stage.app.screen_stack[:-1], stage.app.screen.query_one(CommandList)
+        first = commands.region.x + 3, commands.content_region.y + 1
+        stage.do_ahead(first)
+        for _turn in range(turns):  # of the loop, between the clicks
+            await asyncio.sleep(0)
+        stage.do_ahead(first)
+        await stage.until(lambda: stage.app.screen_stack == below)
+        await stage.until(lambda: len(stage.app.screen.query(HelpPanel)) == 1)
 
 
 async def test_what_is_chosen_is_done_once(tmp_path: Path) -> None:
