@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -171,6 +172,13 @@ class TestTheFile:
         Store.open(path).close()
         monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root can write everything
         with pytest.raises(StoreUnusable, match="chmod 600"):
+            Store.open(path)
+
+    def test_its_filesystem_is_read_only(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Store.open(path).close()
+        monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+        monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_RDONLY))
+        with pytest.raises(StoreUnusable, match="its filesystem is read-only"):
             Store.open(path)
 
     def test_it_is_somebody_elses(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import stat as modes
@@ -145,6 +146,15 @@ class TestLock:
                 other.lock()
         with Folder.open(str(root)) as third:
             third.lock()
+
+    def test_an_error_names_the_folder(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(*_arguments: object, **_options: object) -> None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+        with Folder.open(str(root)) as folder:
+            monkeypatch.setattr(os, "mkdir", refused)
+            with pytest.raises(DiskFailed, match=re.escape(f"{root}/.leafsync_tmp/lock: No such file")):
+                folder.lock()
 
     def test_the_kernel_lets_go_of_a_dead_process(self, root: Path) -> None:
         program = (

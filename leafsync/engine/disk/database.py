@@ -166,7 +166,9 @@ def _check_file(path: Path) -> None:
         status = path.lstat()
     reason = file_problem(path, status, os.geteuid())
     if reason is None and not os.access(path, os.R_OK | os.W_OK):
-        reason = f"this user cannot read and write it (run: chmod 600 {path})"
+        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        advice = "its filesystem is read-only" if read_only else f"run: chmod 600 {path}"
+        reason = f"this user cannot read and write it ({advice})"
     if reason is not None:
         raise _Unusable(reason)
 

@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 
 from xxhash import xxh3_64_intdigest
 
-from leafsync.engine.core.names import STAGING, inside, join, place_key
+from leafsync.engine.core.names import STAGING, inside, place_key
 from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.handles import OPEN_DIRECTORY, Handles
 from leafsync.engine.disk.system import (
@@ -203,7 +203,7 @@ class Folder(Closing):
                 fd = os.open(LOCK, _OPEN_LOCK, 0o600, dir_fd=handles.directory(STAGING))
         except OSError as error:
             if error.errno not in _NOT_WRITABLE:
-                raise disk_error(error, join(STAGING, LOCK)) from error
+                raise disk_error(error, f"{self.path}/{STAGING}/{LOCK}") from error
             fd = os.dup(self._root)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -213,7 +213,7 @@ class Folder(Closing):
             raise FolderInUse(path=self.path, holder=holder) from None
         except OSError as error:
             os.close(fd)
-            raise disk_error(error, join(STAGING, LOCK)) from error
+            raise disk_error(error, f"{self.path}/{STAGING}/{LOCK}") from error
         self._lock = fd
         with contextlib.suppress(OSError):  # a full disk, or the folder itself: then the holder just stays unnamed
             os.ftruncate(fd, 0)
