@@ -131,6 +131,9 @@ class TestProbe:
         with Folder.open(str(root)) as folder:
             monkeypatch.setattr(Folder, "create_file", failing)
             assert folder.keeps == Keeps(modes=True, times=True)
+            monkeypatch.undo()
+            monkeypatch.setattr(os, "fchmod", failing)
+            assert folder.keeps == Keeps(modes=False, times=True), "it can be told by now"
 
 
 def failing(*_arguments: object) -> None:

@@ -249,12 +249,13 @@ class Folder(Closing):
 
     @property
     def keeps(self) -> Keeps:
-        """What the filesystem keeps of files. Probed once; where nothing can be written nothing has to be kept."""
+        """What the filesystem keeps of files. Probed until it can be told; what cannot be written to has to keep nothing
+        that is given."""
         if self._keeps is None:
             try:
                 self._keeps = self._probe()
             except (OSError, LeafSyncError):
-                self._keeps = Keeps(modes=True, times=True)
+                return Keeps(modes=True, times=True)
         return self._keeps
 
     def _probe(self) -> Keeps:
