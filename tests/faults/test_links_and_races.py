@@ -15,6 +15,7 @@ import pytest
 
 from leafsync.engine.core.index import Entry, Kind, entry_digest
 from leafsync.engine.core.messages import Change, ChangeKind
+from leafsync.engine.core.reconcile import Mode
 from leafsync.engine.net.identity import Identity
 from leafsync.errors import FolderMissing
 from tests.faults.cases import Case
@@ -368,6 +369,29 @@ async def test_case_25_two_names_of_one_file_are_two_files(scene: Scene) -> None
     assert scene.here.tree() == scene.there.tree()
     kept = {f"linked/{fate}/{name}" for fate in ("edited", "gone") for name in ("one", "other")}
     assert kept <= scene.here.trash()
+
+
+async def test_case_25_the_other_name_of_what_a_pass_replaced_can_be_sent(scene: Scene) -> None:
+    """No watcher tells that its state has changed."""
+    (scene.here.folder / "apart").mkdir()
+    os.link(scene.here.folder / "d/old", scene.here.folder / "apart/other")
+    save(scene.there.folder / "d/old", b"newer")
+    await scene.pair.client.pull(scene.job, mode=Mode.PUSH if scene.here is scene.pair.server else Mode.PULL)
+    assert scene.here.read("d/old") == b"newer"
+    summary = await scene.sync()
+    assert summary.problems == ()
+    assert scene.there.read("apart/other") == BEGINNING["d/old"]
+
+
+async def test_case_25_a_name_whose_file_was_changed_by_another_is_looked_at_again(scene: Scene) -> None:
+    """Somebody else did that, and the first to notice is who sends it."""
+    scene.here.write("apart/new", b"one content", mtime=OLD)
+    os.link(scene.here.folder / "apart/new", scene.outside / "another")
+    scene.when_sent("apart/new", lambda: (scene.outside / "another").chmod(0o600))
+    summary = await scene.sync()
+    assert paths(summary) == {"apart/new"}
+    await scene.both()
+    assert scene.there.read("apart/new") == b"one content"
 
 
 def pipe(path: Path) -> None:

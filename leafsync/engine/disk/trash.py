@@ -55,6 +55,11 @@ class Trash:
             left = self._left and stat is not None and mark in self._left.get(state_mark(stat), ())
         return matches(self.folder, path, stat, expected, state_mark(stat) if stat is not None and left else mark)
 
+    @property
+    def met_links(self) -> bool:
+        """Whether this pass has changed a file that has other names, which may be anywhere."""
+        return bool(self._left)
+
     def left(self, before: os.stat_result, after: os.stat_result | None) -> None:
         """Note that this pass has changed a file, by one of its names, from `before` to `after`."""
         if after is None or not modes.S_ISREG(before.st_mode) or before.st_nlink == 1:

@@ -89,6 +89,8 @@ class Application:
         finally:
             self._share.end_trash(self._trash.pass_name)
             self._share.changed(steps.directories_touched())
+            if self._trash.met_links:
+                self._share.doubt_everything()
             await self._share.workers.run(self._finish)
 
     def paths(self, *kinds: ActionKind) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ from leafsync.engine.core.messages import (
     data_requests,
     frame,
 )
+from leafsync.engine.core.names import parent
 from leafsync.engine.core.pieces import PiecesMalformed, encode_pieces, parts_by_chunk, stretches
 from leafsync.engine.disk.buffers import fill, read_bytes
 from leafsync.engine.disk.folder import state_mark
@@ -117,6 +118,12 @@ class Offer(msgspec.Struct, frozen=True):
         with _unavailable():
             descriptor = self.share.folder.open_file(item.path)
         return Source(descriptor, item, mark)
+
+    def doubt(self, path: str) -> None:
+        """Have the next scan look at a file that was on offer and could not be read as it was: no watcher tells of all
+        that may have changed it."""
+        if self.index.entry(path) is not None:
+            self.share.changed({parent(path)})
 
 
 class Source:
@@ -276,6 +283,8 @@ class Sender:
             for item, refusal in zip(batch, refusals, strict=True):
                 self._progress.send(item.path, item.size, 0 if refusal else item.size)
                 self._progress.finish_sending(item.path, refusal)
+                if refusal:
+                    offer.doubt(item.path)
 
     async def _send_large(self, offer: Offer, item: FetchItem) -> None:
         async def send(source: Source) -> None:
@@ -307,6 +316,7 @@ class Sender:
             finally:
                 await offer.share.workers.run(source.close)
         except Unavailable as unavailable:
+            offer.doubt(item.path)
             await self._write(frame(Abort(unavailable.reason)))
             self._progress.finish_sending(item.path, ABORTED_HERE[unavailable.reason])
         else:

@@ -220,6 +220,10 @@ class Share:
         """Note that this process changed these directories: the next scan looks there without waiting to be told."""
         self._dirty.update(directories)
 
+    def doubt_everything(self) -> None:
+        """Have the next scan look everywhere: no watcher tells of what is done to a file by another of its names."""
+        self._all_dirty = True
+
     async def doubt(self, path: str, mark: int, root: bytes) -> None:
         """Have the next scan hash the file at `path` again: it is not what `root` says, although stat still says `mark`
         (somebody writes to it through a mapping, or a disk is broken)."""
