@@ -249,8 +249,8 @@ class Folder(Closing):
 
     @property
     def keeps(self) -> Keeps:
-        """What the filesystem keeps of files. Probed until it can be told; where nothing can be written nothing has to be
-        kept."""
+        """What the filesystem keeps of files. Probed until it can be told; a folder that cannot be written to has to
+        keep nothing."""
         if self._keeps is None:
             try:
                 self._keeps = self._probe()
