@@ -192,9 +192,10 @@ class Narrator:
         match event:
             case ServeStarted():
                 say(*serving_lines(event))
-            case PeerConnected(fingerprint=fingerprint, name=name, address=address):
+            case PeerConnected(fingerprint=fingerprint, name=name, address=address, only=only):
                 self._names[fingerprint, address] = name
-                say(f"connected: {printable(name)} ({printable(address)})")
+                alone = f", which offers {printable(only)} alone" if only else ""
+                say(f"connected: {printable(name)} ({printable(address)}){alone}")
             case PeerLeft(fingerprint=fingerprint, address=address, reason=reason):
                 name = self._names.pop((fingerprint, address), "a device")
                 why = f": {printable(reason)}" if reason else ""

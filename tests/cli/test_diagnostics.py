@@ -250,13 +250,13 @@ def test_peers_come_and_go() -> None:
     assert told(
         PeerConnected(1, FP, "anna\x1b", "10.0.0.2:5"),
         PeerLeft(1, FP, "10.0.0.2:5", ""),
-        PeerConnected(1, FP, "anna", "10.0.0.2:6"),
+        PeerConnected(1, FP, "anna", "10.0.0.2:6", "d/f\x1b"),
         PeerLeft(1, FP, "10.0.0.2:6", "it went\x07 away"),
         PeerLeft(1, FP, "10.0.0.9:9", ""),
     ) == [
         "connected: anna\\x1b (10.0.0.2:5)",
         "disconnected: anna\\x1b (10.0.0.2:5)",
-        "connected: anna (10.0.0.2:6)",
+        "connected: anna (10.0.0.2:6), which offers d/f\\x1b alone",
         "disconnected: anna (10.0.0.2:6): it went\\x07 away",
         "disconnected: a device (10.0.0.9:9)",
     ]

@@ -117,8 +117,8 @@ def test_paths_in_both_forms() -> None:
             {"type": "serving", "folder": "/f", "port": 4455, "addresses": ["a", "b"], "fingerprint": FP},
         ),
         (
-            PeerConnected(1, FP, "anna", "10.0.0.2:5"),
-            {"type": "peer_connected", "fingerprint": FP, "name": "anna", "address": "10.0.0.2:5"},
+            PeerConnected(1, FP, "anna", "10.0.0.2:5", "dir"),
+            {"type": "peer_connected", "fingerprint": FP, "name": "anna", "address": "10.0.0.2:5", "only": "dir"},
         ),
         (
             PeerLeft(1, FP, "10.0.0.2:5", ""),

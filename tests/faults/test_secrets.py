@@ -224,7 +224,7 @@ def test_a_limit_that_cannot_be_set_ends_nothing(
 
 EVENTS = (
     ServeStarted(1, HOSTILE, 4455, (HOSTILE,), "0" * 64),
-    PeerConnected(1, "0" * 64, HOSTILE, HOSTILE),
+    PeerConnected(1, "0" * 64, HOSTILE, HOSTILE, HOSTILE),
     PeerLeft(1, "0" * 64, HOSTILE, HOSTILE),
     PeerRefused(1, "0" * 64, HOSTILE, HOSTILE),
     DeviceTrusted(1, "0" * 64, HOSTILE, HOSTILE, HOSTILE),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from leafsync.engine.core import deletes
+from leafsync.engine.core.events import PeerConnected
 from leafsync.engine.core.index import Entry, Index, Kind
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import (
@@ -472,6 +473,7 @@ async def test_an_edit_beside_what_a_server_offers_starts_no_pass(pair: Pair) ->
     job = await pair.client.connect(await pair.server.serve(file="dir"), mode=Mode.BOTH)
     await until(lambda: job.status().state is PassState.IN_SYNC)
     assert job.status().file == "dir"
+    assert pair.client.seen(PeerConnected)[-1].only == "dir"
     passes = len(pair.client.passes())
     pair.client.write("a", "edited", mtime=OLD + 5)
     pair.client.write("dir/one", "edited", mtime=OLD + 5)

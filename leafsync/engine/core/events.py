@@ -30,6 +30,8 @@ class PeerConnected(Event, frozen=True):
     name: str
     """What it calls itself, or what the trust store calls it."""
     address: str
+    only: str = ""
+    """The path that it offers alone, "" when that is all of its folder, or it was not asked for one."""
 
 
 class PeerLeft(Event, frozen=True):

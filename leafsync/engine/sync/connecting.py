@@ -277,7 +277,7 @@ class ConnectJob(Job):
         device = await context.share.workers.run(context.trust.suggest_name, fingerprint, name)
         self._peer_name = device.name if device else name
         self._reason = ""
-        self._tell(PeerConnected(self.id, fingerprint, self._peer_name, hint))
+        self._tell(PeerConnected(self.id, fingerprint, self._peer_name, hint, client.welcome.only))
         return client
 
     async def _until_needed(self, client: Client, passes: Passes, edited: asyncio.Event) -> None:
