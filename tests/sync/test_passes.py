@@ -412,6 +412,44 @@ async def test_one_file_that_was_deleted(pair: Pair, server: ServeJob) -> None:
     assert (summary.fetched, summary.partial) == (("a",), False)
 
 
+@pytest.mark.parametrize("where", ["here", "there"])
+@pytest.mark.parametrize("by", ["connect", "serve"])
+async def test_the_directory_of_one_file_that_is_gone(pair: Pair, where: str, by: str) -> None:
+    """What else is in it nobody has asked for, so it is nobody's to remove."""
+    for path in ("dir/one", "dir/two"):
+        pair.server.write(path, f"content of {path}", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    if by == "serve":
+        await server.stop()
+        server = await pair.server.serve(file="dir/one")
+    one, other = (pair.client, pair.server) if where == "here" else (pair.server, pair.client)
+    for path in ("dir/one", "dir/two"):
+        (one.folder / path).unlink()
+    (one.folder / "dir").rmdir()
+    only = "dir/one" if by == "connect" else ""
+    for _ in range(2):
+        assert not (await pair.client.sync(server, file=only, allow_deletes=True)).problems
+    assert set(other.tree()) == {"dir", "dir/two"}
+
+
+@pytest.mark.parametrize("newer", ["here", "there"])
+@pytest.mark.parametrize("by", ["connect", "serve"])
+async def test_a_conflict_about_one_file_is_over_after_a_pass(pair: Pair, newer: str, by: str) -> None:
+    """Its copy lies beside the path that passes are about, and is known there."""
+    pair.client.write("x", "mine", mtime=OLD + (newer == "here"))
+    pair.server.write("x", "theirs", mtime=OLD + (newer == "there"))
+    server = await pair.server.serve(file="x" if by == "serve" else "")
+    only = "x" if by == "connect" else ""
+    assert len((await pair.client.sync(server, file=only)).conflicts) == 1
+    for _ in range(2):
+        summary = await pair.client.sync(server, file=only)
+        assert (summary.changed, summary.conflicts, summary.problems) == (False, (), ())
+    assert pair.client.read("x") == pair.server.read("x") == (b"mine" if newer == "here" else b"theirs")
+    (copy,) = [path for path in pair.client.tree() if ".conflict-" in path]
+    assert {pair.client.read("x"), pair.client.read(copy)} == {b"mine", b"theirs"}
+
+
 async def test_a_server_of_one_file_takes_no_other(pair: Pair) -> None:
     pair.server.write("dir/one", "x", mtime=OLD)
     pair.server.write("hidden", "x", mtime=OLD)
@@ -536,6 +574,20 @@ async def test_what_was_ignored_for_a_while_and_removed_there_comes_back(pair: P
     (pair.server.folder / ".leafsyncignore").unlink()
     summary = await pair.client.sync(server, allow_deletes=True)
     assert (summary.sent, summary.trashed) == (("a.log",), ())
+    assert same(pair)
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+async def test_what_was_ignored_and_removed_at_once_is_not_deleted_once_the_rule_is_gone(
+    pair: Pair, server: ServeJob, where: str
+) -> None:
+    one, other = (pair.client, pair.server) if where == "here" else (pair.server, pair.client)
+    one.write(".leafsyncignore", "a\n.leafsyncignore\n", mtime=OLD)
+    (one.folder / "a").unlink()
+    await pair.client.sync(server)
+    (one.folder / ".leafsyncignore").unlink()
+    await pair.client.sync(server)
+    assert other.read("a") == b"content of a"
     assert same(pair)
 
 
@@ -933,11 +985,13 @@ async def test_an_undo_of_a_pass_that_was_cut_off_holds(
 ) -> None:
     """Neither side has agreed to what the pass did, and nobody has to agree to it again."""
     pair.server.write("dir/in", "x", mtime=OLD)
+    (pair.server.folder / "empty").mkdir()
     await pair.client.sync(server)
     (pair.server.folder / "a").unlink()
     pair.server.write("b", "newer", mtime=OLD + 5)
     (pair.server.folder / "c").rename(pair.server.folder / "renamed")
     (pair.server.folder / "dir").rename(pair.server.folder / "moved")
+    (pair.server.folder / "empty").rmdir()
     look = Passes._look
 
     async def cut_off(*_arguments: Any) -> Sides:
@@ -953,6 +1007,7 @@ async def test_an_undo_of_a_pass_that_was_cut_off_holds(
     summary = await pair.client.sync(server)
     assert not summary.trashed
     assert {"a", "c", "dir/in"} <= set(summary.sent)
+    assert (pair.server.folder / "empty").exists()
     assert same(pair)
     assert b"content of b" in {path.read_bytes() for path in pair.client.folder.iterdir() if path.is_file()}
 

@@ -28,6 +28,10 @@ Ignored = Callable[[str, bool], bool]
 """(path, whether it is a directory) -> whether rules leave it out."""
 
 
+Beside = Callable[[str], Sequence[Entry]]
+"""Directory -> the entries that this side has in it, whatever a pass is about."""
+
+
 def never(_path: str, _directory: bool) -> bool:
     """Ignore nothing."""
     return False
@@ -64,9 +68,11 @@ class Merge:
         copy_name: CopyName,
         ignored: tuple[Ignored, Ignored],
         folds: tuple[bool, bool],
+        beside: Beside | None = None,
     ) -> None:
         """Compare; `sends` says whether the remote side may be changed where the mode wants it, `ignored` what each
-        side's rules leave out, `folds` on which sides names that differ in case or normal form are one.
+        side's rules leave out, `folds` on which sides names that differ in case or normal form are one, `beside` what
+        this side has in a directory, also where the pass is about one path in it alone: a conflict copy lies there.
         """
         self.draft = Draft()
         self.digests: tuple[dict[str, bytes], dict[str, bytes]] = ({}, {})
@@ -77,6 +83,7 @@ class Merge:
         self._copy_name = copy_name
         self._ignored = ignored
         self._folds = folds
+        self._beside = beside or local.children
         self._copies: dict[str, Copies] = {}
         """Those in a directory, once one more is to go there."""
 
@@ -205,7 +212,7 @@ class Merge:
         above = parent(path)
         planned = self._copy_name(path, SIDES[1 - kept])
         for name in self._copies_of(path).names(planned):
-            mine, other = (find(self.trees.listed(side, above), name) for side in (kept, 1 - kept))
+            mine, other = (find(self._listed(side, above), name) for side in (kept, 1 - kept))
             new = find(self.trees.children(BASE, above), name) is None
             if mine is not None and _alike(mine, lost) and (new if other is None else _alike(other, lost)):
                 return join(above, name)
@@ -227,9 +234,13 @@ class Merge:
         """Return the conflict copies in the directory that holds `path`."""
         above = parent(path)
         if above not in self._copies:
-            names = (*self.trees.listed(LOCAL, above), *self.trees.listed(REMOTE, above))
+            names = (*self._listed(LOCAL, above), *self._listed(REMOTE, above))
             self._copies[above] = Copies(entry.name for entry in names)
         return self._copies[above]
+
+    def _listed(self, side: int, path: str) -> Sequence[Entry]:
+        """Return what is known of a directory of `side`."""
+        return self._beside(self.trees.known(LOCAL, path)) if side == LOCAL else self.trees.listed(side, path)
 
     def _make(self, side: int, path: str, like: Entry) -> None:
         self.draft.steps[side].directories.append(path)

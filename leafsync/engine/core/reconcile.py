@@ -19,7 +19,7 @@ from leafsync.engine.core.deletes import (
 )
 from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import Ignored, Merge, Mode, never
+from leafsync.engine.core.merge import Beside, Ignored, Merge, Mode, never
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
 from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Link, Plan, Steps, Touch, Trash
@@ -54,6 +54,7 @@ def reconcile(
     remote_folds: bool = False,
     remote_total: int,
     held: Held = NOTHING_HELD,
+    beside: Beside | None = None,
 ) -> Plan:
     """Plan a pass.
 
@@ -67,7 +68,8 @@ def reconcile(
 
     A mass delete on a side is held unless `allow_deletes`: nothing of it goes to the trash, and nothing comes in its
     place. `held` is what an earlier pass held: it still waits when what came meanwhile has made the folder so large
-    that it is no mass any more.
+    that it is no mass any more. `beside` lists what this side has in a directory where `local` is about one path of
+    it alone.
 
     Raises KeyError when a listing is missing: half of what the other side has must never pass for all of it.
     """
@@ -83,6 +85,7 @@ def reconcile(
             copy_name=copy_name,
             ignored=(local_ignored, remote_ignored),
             folds=(local_folds, remote_folds),
+            beside=beside,
         )
 
     def must_wait(

@@ -141,6 +141,7 @@ class _Undo(msgspec.Struct):
         if modes.S_ISDIR(kept.st_mode):
             if there is None:
                 self.make_directories(path)
+                self.back[path] = Entry(path.rpartition("/")[2], Kind.DIRECTORY)
             elif not modes.S_ISDIR(there.st_mode):
                 raise EntryNewer(path=path)
             return

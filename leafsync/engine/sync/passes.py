@@ -7,6 +7,7 @@ they are the same now does the base move on. So a crash, an edit or a refusal in
 import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 
@@ -15,7 +16,7 @@ from leafsync.engine.core.history import ActionKind
 from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
 from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
-from leafsync.engine.core.names import parent
+from leafsync.engine.core.names import inside, parent
 from leafsync.engine.core.options import ConnectOptions
 from leafsync.engine.core.reconcile import Mode, conflict_name, reconcile
 from leafsync.engine.core.status import Direction, PassState, PassSummary, Totals
@@ -282,7 +283,7 @@ class Passes:
         devices = {"local": self._here, "remote": self._there}
         moment = now.strftime("%Y%m%d-%H%M%S")
         self._ignored_there.review(sides.listings)
-        return reconcile(
+        plan = reconcile(
             base,
             sides.local,
             sides.listings,
@@ -296,11 +297,21 @@ class Passes:
             remote_folds=self._client.welcome.folds,
             remote_total=sides.remote.entries,
             held=self._base.held,
+            beside=sides.scan.index.children,
         )
+        if self._options.file:  # what else is in the directories that lead to the path is not in sight
+            for steps in (plan.local, plan.remote):
+                steps.deletes = [trash for trash in steps.deletes if inside(trash.path, self._options.file)]
+                steps.held = [trash for trash in steps.held if inside(trash.path, self._options.file)]
+        return plan
 
     def _leaves_out(self, path: str, directory: bool) -> bool:
         """Whether the other side is known not to show whether it has this."""
         return (path, directory) in self._left_out or self._ignored_there(path, directory)
+
+    def _hidden(self, scan: Scan, path: str, directory: bool) -> bool:
+        """Whether a side does not show whether it has this: its rules leave it out."""
+        return scan.ignore.ignored(path, directory) or self._leaves_out(path, directory)
 
     def _waiting(self, plan: Plan) -> Held:
         """Return the deletes that wait from now on; on a side that passes do not change, those that did before."""
@@ -368,7 +379,7 @@ class Passes:
         if sides.equal:
             await self._base.agree(sides.local)
         else:
-            await self._base.advance(before.look, sides.look, plan, self._leaves_out)
+            await self._base.advance(before.look, sides.look, plan, partial(self._hidden, sides.scan))
 
 
 def _size(fetches: Sequence[Fetch]) -> int:
