@@ -99,7 +99,7 @@ class PathRefused(UsageError):
 
 
 class PathNotOffered(UsageError):
-    """{peer} offers {offered} alone, not {path}. Give a path of that to --file, or leave it out."""
+    """{peer} offers {offered} alone, not {path}. Give --file a path inside {offered}, or leave it out."""
 
 
 class AddressMalformed(UsageError):

@@ -591,6 +591,34 @@ async def test_what_was_ignored_and_removed_at_once_is_not_deleted_once_the_rule
     assert same(pair)
 
 
+@pytest.mark.parametrize("mode", [Mode.BOTH, Mode.MIRROR])
+@pytest.mark.parametrize("rules", ["/a\n/d/\n/e/f\n", "/a\n/d/\n/e/f\n.leafsyncignore\n"], ids=["shared", "its own"])
+async def test_what_is_ignored_and_renamed_there_stays_here(pair: Pair, mode: Mode, rules: str) -> None:
+    for path in ("a", "d/in", "e/f", "plain"):
+        pair.server.write(path, f"content of {path}", mtime=OLD)
+    server = await pair.server.serve()
+    await pair.client.sync(server)
+    pair.server.write(".leafsyncignore", rules, mtime=OLD)
+    for path in ("a", "d", "e", "plain"):
+        (pair.server.folder / path).rename(pair.server.folder / f"new {path}")
+    for _ in range(2):
+        await pair.client.pull(server, mode=mode, allow_deletes=True)
+        assert {"a", "d/in", "e/f", "new a", "new d/in", "new e/f", "new plain"} <= set(pair.client.tree())
+        assert "plain" not in pair.client.tree()
+
+
+async def test_an_edit_here_of_what_is_an_ignored_directory_there(pair: Pair, server: ServeJob) -> None:
+    pair.server.write(".leafsyncignore", "a/\n.leafsyncignore\n", mtime=OLD)
+    (pair.server.folder / "a").unlink()
+    (pair.server.folder / "a").mkdir()
+    pair.client.write("a", "mine", mtime=OLD + 9)
+    for _ in range(2):
+        await pair.client.sync(server)
+    summary = await pair.client.sync(server)
+    assert (summary.changed, summary.problems) == (False, ())
+    assert pair.client.read("a") == b"mine"
+
+
 async def test_a_mirror_keeps_what_the_other_side_withholds_however_often_it_runs(pair: Pair) -> None:
     """A socket there, a file here: it may not be deleted for the sake of a listing that nobody asked for again."""
     pair.server.write("d/file", "x", mtime=OLD)

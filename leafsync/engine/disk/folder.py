@@ -98,8 +98,8 @@ def state_mark(stat: os.stat_result) -> int:
 
 
 def lasting_mark(stat: os.stat_result) -> int:
-    """Return the mark by which what an action left is known later: of a directory it says which one it is, since what
-    happens in it changes its state; of all else it is the state.
+    """Return the mark by which what an action left is known later: of a directory its device and inode, since what
+    happens in it changes its state (one that gets the inode of one that is gone looks like it); of all else the state.
     """
     if not modes.S_ISDIR(stat.st_mode):
         return state_mark(stat)

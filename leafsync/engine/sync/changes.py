@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from leafsync.engine.core.index import Entry, Index, Kind, entry_digest
+from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, entry_digest
 from leafsync.engine.core.listing import MAX_ENTRIES
 from leafsync.engine.core.merge import Ignored
 from leafsync.engine.core.merkle import HASH_SIZE
@@ -137,6 +137,8 @@ class Receipt:
         if directory:
             return None
         withheld = seen is not None and seen.kind is Kind.WITHHELD
+        if seen is not None and withheld and seen.target == IGNORED and not renames:
+            return Refusal(change.path, RefusalKind.IGNORED, "it is ignored there")
         if withheld or (entry_digest(seen) if seen is not None else b"") != change.expected:
             return Refusal(change.path, RefusalKind.CHANGED, "it was changed there meanwhile")
         return None

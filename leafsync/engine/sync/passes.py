@@ -16,7 +16,7 @@ from leafsync.engine.core.history import ActionKind
 from leafsync.engine.core.index import Entry, Index, Kind, Problem, find
 from leafsync.engine.core.listing import ListingCheck
 from leafsync.engine.core.messages import Digest, Refusal, RefusalKind
-from leafsync.engine.core.names import inside, parent
+from leafsync.engine.core.names import IGNORE_FILE, inside, join, parent
 from leafsync.engine.core.options import ConnectOptions
 from leafsync.engine.core.reconcile import Mode, conflict_name, reconcile
 from leafsync.engine.core.status import Direction, PassState, PassSummary, Totals
@@ -263,9 +263,7 @@ class Passes:
         asked: set[tuple[str, bool]] = set()
         while True:
             plan = await self._share.workers.run(self._plan, base, sides, now)
-            steps = plan.local
-            doomed = [*steps.clearings, *steps.deletes, *steps.held]
-            new = {(trash.path, trash.entry.kind is Kind.DIRECTORY) for trash in doomed} - asked
+            new = _leaving(plan.local, sides) - asked
             found = await self._client.left_out(sorted(new)) if new else set()
             if not found:
                 return plan
@@ -380,6 +378,28 @@ class Passes:
             await self._base.agree(sides.local)
         else:
             await self._base.advance(before.look, sides.look, plan, partial(self._hidden, sides.scan))
+
+
+def _leaving(steps: Steps, sides: Sides) -> set[tuple[str, bool]]:
+    """Return what the steps take from its place here: (path, whether it is a directory).
+
+    Renames count where an ignore file of the other side is another one than here: with none there is no rule that could
+    hide their sources.
+    """
+    gone = [(trash.path, trash.entry) for trash in (*steps.clearings, *steps.deletes, *steps.held)]
+    if any(_other_rules(sides, directory) for directory in sides.listings):
+        gone += [(move.source, move.entry) for move in (*steps.asides, *steps.moves)]
+        for path, entry in gone:  # grows by what is in directories that are renamed
+            if entry.kind is Kind.DIRECTORY:
+                below = sides.local.children(path)
+                gone += [(join(path, child.name), child) for child in below if child.kind is not Kind.WITHHELD]
+    return {(path, entry.kind is Kind.DIRECTORY) for path, entry in gone}
+
+
+def _other_rules(sides: Sides, directory: str) -> bool:
+    there = find(sides.listings[directory], IGNORE_FILE)
+    here = sides.local.entry(join(directory, IGNORE_FILE))
+    return there is not None and (here is None or not here.same(there) or there.kind is Kind.WITHHELD)
 
 
 def _size(fetches: Sequence[Fetch]) -> int:
