@@ -1,15 +1,12 @@
 """The base: the last state that both sides agreed on."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from leafsync.engine.core.index import IGNORED, Entry, Index, Kind, find
-from leafsync.engine.core.merge import Ignored, never
+from leafsync.engine.core.merge import Ignored, Listing, never
 from leafsync.engine.core.names import inside, join, parent
 from leafsync.engine.core.steps import Plan, Steps
-
-Listing = Callable[[str], Sequence[Entry]]
-"""Directory -> what the side that gives had in it."""
 
 _LEAVES = (Kind.FILE, Kind.SYMLINK)
 

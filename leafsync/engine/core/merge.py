@@ -28,8 +28,8 @@ Ignored = Callable[[str, bool], bool]
 """(path, whether it is a directory) -> whether rules leave it out."""
 
 
-Beside = Callable[[str], Sequence[Entry]]
-"""Directory -> the entries that this side has in it, whatever a pass is about."""
+Listing = Callable[[str], Sequence[Entry]]
+"""Directory -> the entries that one side has in it."""
 
 
 def never(_path: str, _directory: bool) -> bool:
@@ -68,7 +68,7 @@ class Merge:
         copy_name: CopyName,
         ignored: tuple[Ignored, Ignored],
         folds: tuple[bool, bool],
-        beside: Beside | None = None,
+        beside: Listing | None = None,
     ) -> None:
         """Compare; `sends` says whether the remote side may be changed where the mode wants it, `ignored` what each
         side's rules leave out, `folds` on which sides names that differ in case or normal form are one, `beside` what

@@ -19,7 +19,7 @@ from leafsync.engine.core.deletes import (
 )
 from leafsync.engine.core.draft import Draft
 from leafsync.engine.core.index import Entry, Index, Kind, Problem
-from leafsync.engine.core.merge import Beside, Ignored, Merge, Mode, never
+from leafsync.engine.core.merge import Ignored, Listing, Merge, Mode, never
 from leafsync.engine.core.names import join, parent
 from leafsync.engine.core.renames import with_moves
 from leafsync.engine.core.steps import NOTHING_HELD, Fetch, Held, Link, Plan, Steps, Touch, Trash
@@ -54,7 +54,7 @@ def reconcile(
     remote_folds: bool = False,
     remote_total: int,
     held: Held = NOTHING_HELD,
-    beside: Beside | None = None,
+    beside: Listing | None = None,
 ) -> Plan:
     """Plan a pass.
 

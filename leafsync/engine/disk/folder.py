@@ -15,12 +15,13 @@ import secrets
 import stat as modes
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from xxhash import xxh3_64_intdigest
 
+from leafsync.engine.core.index import NANOSECONDS
 from leafsync.engine.core.names import STAGING, inside, place_key
 from leafsync.engine.disk.closing import Closing
 from leafsync.engine.disk.handles import OPEN_DIRECTORY, Handles
@@ -67,8 +68,7 @@ MARKER = "folder-id"
 """Name of the file in the staging directory that tells this folder from any other (identity.py)."""
 
 
-_SECOND = 10**9
-_ODD_TIME = 1_500_000_001 * _SECOND
+_ODD_TIME = 1_500_000_001 * NANOSECONDS
 """A time that shows whether a filesystem rounds to two seconds."""
 
 
@@ -93,7 +93,7 @@ def state_mark(stat: os.stat_result) -> int:
     try:
         state = _STATE.pack(*numbers)
     except struct.error:  # some filesystems store times of more than 64 bits of nanoseconds
-        state = b"".join((number & _U64).to_bytes(8, "little") for number in numbers)
+        state = _packed(numbers)
     return xxh3_64_intdigest(state)
 
 
@@ -103,7 +103,11 @@ def lasting_mark(stat: os.stat_result) -> int:
     """
     if not modes.S_ISDIR(stat.st_mode):
         return state_mark(stat)
-    return xxh3_64_intdigest(b"".join((number & _U64).to_bytes(8, "little") for number in (stat.st_dev, stat.st_ino)))
+    return xxh3_64_intdigest(_packed((stat.st_dev, stat.st_ino)))
+
+
+def _packed(numbers: Iterable[int]) -> bytes:
+    return b"".join((number & _U64).to_bytes(8, "little") for number in numbers)
 
 
 def disk_error(error: OSError, path: str) -> DiskFailed:
@@ -265,7 +269,9 @@ class Folder(Closing):
         try:
             keeps_modes = [_keeps_mode(fd, mode) for mode in (0o600, 0o700)]
             os.utime(fd, ns=(_ODD_TIME, _ODD_TIME))
-            return Keeps(modes=all(keeps_modes), times=os.fstat(fd).st_mtime_ns // _SECOND == _ODD_TIME // _SECOND)
+            return Keeps(
+                modes=all(keeps_modes), times=os.fstat(fd).st_mtime_ns // NANOSECONDS == _ODD_TIME // NANOSECONDS
+            )
         finally:
             os.close(fd)
             self.unlink(probe)

@@ -86,7 +86,7 @@ class _Undo(msgspec.Struct):
     """The state of what came back: an older action of the same pass left it."""
 
     back: dict[str, Entry] = msgspec.field(default_factory=dict)
-    """What came back where it was, as stat says; of directories, those that were moved back."""
+    """What came back where it was, as stat says; a directory stands for all that is in it."""
 
     def attempt(self, step: "Callable[[_Undo, ActionRecord], None]", action: ActionRecord) -> LeafSyncError | None:
         try:
