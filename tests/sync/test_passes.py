@@ -591,6 +591,19 @@ async def test_what_was_ignored_and_removed_at_once_is_not_deleted_once_the_rule
     assert same(pair)
 
 
+async def test_a_pass_that_only_sends_learns_what_is_left_out_there(pair: Pair, server: ServeJob) -> None:
+    """It removes nothing here, but what it leaves in the base, a later pass would."""
+    pair.server.write(".leafsyncignore", "a\n.leafsyncignore\n", mtime=OLD)
+    for path in ("a", "b"):
+        (pair.server.folder / path).unlink()
+    await pair.client.pull(server, mode=Mode.PUSH)
+    assert {"a", "b"} <= set(pair.client.tree())
+    (pair.server.folder / ".leafsyncignore").unlink()
+    summary = await pair.client.sync(server)
+    assert (summary.sent, summary.trashed) == (("a",), ("b",))
+    assert same(pair)
+
+
 @pytest.mark.parametrize("mode", [Mode.BOTH, Mode.MIRROR])
 @pytest.mark.parametrize("rules", ["/a\n/d/\n/e/f\n", "/a\n/d/\n/e/f\n.leafsyncignore\n"], ids=["shared", "its own"])
 async def test_what_is_ignored_and_renamed_there_stays_here(pair: Pair, mode: Mode, rules: str) -> None:

@@ -259,25 +259,35 @@ class Passes:
         return _summary(outcome, application, sides)
 
     async def _planned(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
-        """Plan; what would go here is asked about before: what a rule hides on the other side is not gone there."""
+        """Plan; what would go here is asked about before: what a rule hides on the other side is not gone there.
+
+        A pass that only sends asks about what one in both directions would remove here: the next one may be that.
+        """
         asked: set[tuple[str, bool]] = set()
         while True:
-            plan = await self._share.workers.run(self._plan, base, sides, now)
-            new = _leaving(plan.local, sides) - asked
+            plan, leaving = await self._share.workers.run(self._plan_and_leaving, base, sides, now)
+            new = leaving - asked
             found = await self._client.left_out(sorted(new)) if new else set()
             if not found:
                 return plan
             asked |= new
             self._left_out |= found
 
+    def _plan_and_leaving(self, base: Index | None, sides: Sides, now: datetime) -> tuple[Plan, set[tuple[str, bool]]]:
+        plan = both = self._plan(base, sides, now)
+        if self._options.mode is Mode.PUSH and base is not None:
+            both = self._reconciled(base, sides, now, mode=Mode.BOTH, allow_deletes=True)
+        return plan, _leaving(both.local, sides)
+
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
-        plan = self._reconciled(base, sides, now, allow_deletes=self._options.allow_deletes)
+        mode = self._options.mode
+        plan = self._reconciled(base, sides, now, mode=mode, allow_deletes=self._options.allow_deletes)
         held = {step.path for step in (*plan.local.held, *plan.remote.held)}
         if held and held <= self._allowed:
-            return self._reconciled(base, sides, now, allow_deletes=True)
+            return self._reconciled(base, sides, now, mode=mode, allow_deletes=True)
         return plan
 
-    def _reconciled(self, base: Index | None, sides: Sides, now: datetime, *, allow_deletes: bool) -> Plan:
+    def _reconciled(self, base: Index | None, sides: Sides, now: datetime, *, mode: Mode, allow_deletes: bool) -> Plan:
         devices = {"local": self._here, "remote": self._there}
         moment = now.strftime("%Y%m%d-%H%M%S")
         self._ignored_there.review(sides.listings)
@@ -285,7 +295,7 @@ class Passes:
             base,
             sides.local,
             sides.listings,
-            self._options.mode,
+            mode,
             copy_name=lambda path, side: conflict_name(path, moment, devices[side]),
             allow_deletes=allow_deletes,
             local_ignored=sides.scan.ignore.ignored,
