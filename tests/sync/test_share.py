@@ -246,6 +246,31 @@ async def test_a_watched_folder_is_looked_at_where_it_changed(
     assert await share.scan() is latest
 
 
+@pytest.mark.skipif(not inotify.AVAILABLE, reason="there is no inotify here")
+@pytest.mark.parametrize("linked", ["before", "after"])
+async def test_an_edit_through_another_name_of_a_file(
+    share: Share, root: Path, monkeypatch: pytest.MonkeyPatch, linked: str
+) -> None:
+    """The watcher tells of the directory of the name that was used, whenever that was made."""
+    monkeypatch.setattr(inotify, "changed_here_alone", lambda _path: True)
+    for name in "ab":
+        (root / name).mkdir()
+    (root / "a/file").write_bytes(b"x")
+    if linked == "before":
+        (root / "b/file").hardlink_to(root / "a/file")
+    await watched(share)
+    await share.scan()
+    if linked == "after":
+        (root / "b/file").hardlink_to(root / "a/file")
+        await share.scan()
+    (root / "b/file").write_bytes(b"edited")
+    assert (await share.scan()).index.bytes == 2 * len(b"edited")
+    latest = share.latest
+    (root / "b/other").write_bytes(b"")
+    monkeypatch.setattr(share_module, "scan", lambda *_arguments, **_options: pytest.fail("it looked at everything"))
+    assert await share.scan() is not latest
+
+
 async def test_looking_again_without_a_watcher(share: Share, root: Path) -> None:
     """What this process changed is seen, and nothing else is looked at."""
     (root / "d").mkdir()

@@ -29,6 +29,8 @@ class Scan(msgspec.Struct, frozen=True):
     hashed_bytes: int
     marks: Mapping[str, int]
     """The state mark of each directory in the index, for the next `rescan`."""
+    linked: bool
+    """Whether a file with several names has changed. The others may be anywhere: a `rescan` may have missed them."""
 
 
 def scan(
@@ -60,7 +62,7 @@ def scan(
     index = Index(walk.listings, states=walk.states, problems=walk.problems + walk.ignore.problems)
     if walk.complete:
         store.forget_except(array("Q", filter(None, chain.from_iterable(walk.states.values()))))
-    return Scan(index, walk.ignore, hashing.files, hashing.bytes, walk.marks)
+    return Scan(index, walk.ignore, hashing.files, hashing.bytes, walk.marks, walk.linked)
 
 
 def rescan(
@@ -97,7 +99,7 @@ def rescan(
     marks = {**previous.marks, **walk.marks}
     for path in walk.gone:
         marks.pop(path, None)
-    return Scan(index, walk.ignore, hashing.files, hashing.bytes, marks)
+    return Scan(index, walk.ignore, hashing.files, hashing.bytes, marks, walk.linked)
 
 
 def _check_root(folder: Folder) -> None:

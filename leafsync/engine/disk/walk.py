@@ -87,10 +87,13 @@ class Known:
             return {}
         return {entry.name: entry for entry in self._previous.children(directory) if entry.kind is Kind.FILE}
 
+    def unchanged(self, path: str, mark: int) -> bool:
+        """Whether the file at `path` has this mark in the last index already."""
+        return self._previous is not None and self._previous.state(path) == mark
+
     def root(self, path: str, mark: int, before: Entry | None) -> bytes | None:
         """Return the root of a file with this mark; `before` is what the last index has there."""
-        previous = self._previous
-        if before is not None and previous is not None and previous.state(path) == mark and mark not in self._racy:
+        if before is not None and self.unchanged(path, mark) and mark not in self._racy:
             return before.hash
         if mark in self._placed:
             return self._placed[mark]
@@ -126,6 +129,8 @@ class Walk:
         """Files that nothing is known of; they are in no listing yet. Few at a time: see MAX_UNHASHED."""
         self.complete = True
         """Whether every directory could be read, so that a hash nobody asked for is of no more use."""
+        self.linked = False
+        """Whether a file that has more names than one is not what it was in the last index."""
 
     def root(self) -> None:
         """Walk the whole folder. Raises FolderUnreadable, Cancelled."""
@@ -221,6 +226,8 @@ class Walk:
             self.put(directory, self.withheld(path, f"the file is larger than {MAX_FILE_SIZE >> 40} TiB"))
             return
         mark = state_mark(stat)
+        if stat.st_nlink > 1 and not self.known.unchanged(path, mark):
+            self.linked = True
         root = self.known.root(path, mark, before)
         if root is None:
             self.unhashed.append((path, stat))

@@ -286,6 +286,8 @@ class Share:
         except BaseException:
             self._dirty |= directories
             raise
+        if self.latest.linked:  # the watcher told of the directory of one name alone
+            await self._scan_everything(self.latest)
 
     async def _scan_off_loop(self, scanning: Callable[[threading.Event], Scan]) -> Scan:
         cancelled = threading.Event()
