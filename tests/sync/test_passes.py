@@ -258,6 +258,28 @@ async def test_conflict_copies_that_are_ignored_there(pair: Pair, picky: ServeJo
     assert (again.changed, again.partial, again.notes) == (False, False, ())
 
 
+@pytest.mark.parametrize("only", ["", "a"])
+@pytest.mark.parametrize("there", ["a file", "a directory"])
+async def test_conflict_copies_that_are_ignored_there_in_a_pass_that_only_sends(
+    pair: Pair, picky: ServeJob, there: str, only: str
+) -> None:
+    """The copy could be nowhere: both versions stay, and that is said in each pass."""
+    pair.server.write(".leafsyncignore", ".leafsyncignore\n*.conflict-*\n", mtime=OLD)
+    pair.client.write("a", "the client's", mtime=OLD + 5)
+    if there == "a directory":
+        (pair.server.folder / "a").unlink()
+    pair.server.write("a" if there == "a file" else "a/in", "the server's", mtime=OLD + 9)
+    before = pair.client.tree(), pair.server.tree()
+    for _pass in range(2):
+        summary = await pair.client.pull(picky, mode=Mode.PUSH, file=only)
+        ((path, reason),) = summary.problems
+        assert (path, summary.conflicts, summary.changed) == ("a", (), False)
+        assert "would be ignored there" in reason
+        assert (pair.client.tree(), pair.server.tree()) == before
+    summary = await pair.client.sync(picky)
+    assert (len(summary.conflicts), summary.problems) == (1, ())
+
+
 async def test_a_pass_that_was_interrupted_leaves_one_conflict_copy(
     pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,7 +178,7 @@ class Merge:
     def _conflict(self, path: str, local: Entry, remote: Entry) -> After:
         """Keep both of two leaves: one keeps the name, the other goes on as a copy wherever there may be changes."""
         kept = self._kept(local, remote)
-        if any(self._changes) and self._has_room(path, kept, local, remote):
+        if any(self._changes) and self._keeps_both(path, kept, local, remote):
             lost = (local, remote)[1 - kept]
             copy = self._copy(path, kept, local, remote)
             if copy:
@@ -221,14 +221,21 @@ class Merge:
                 return planned
         return ""
 
-    def _has_room(self, path: str, kept: int, local: Entry, remote: Entry) -> bool:
-        """Whether a conflict copy of `path` may be made if one has to be; if not, both versions stay where they are."""
-        full = self._copies_of(path).full(self._copy_name(path, SIDES[1 - kept]))
-        room = not full or bool(self._earlier_copy(path, kept, (local, remote)[1 - kept]))
-        if not room:
+    def _keeps_both(self, path: str, kept: int, local: Entry, remote: Entry) -> bool:
+        """Whether a conflict copy of `path` may be made if one has to be; if not, both versions stay where they are.
+
+        One that the other side ignores can only be kept here, where the pass may change this side.
+        """
+        lost = (local, remote)[1 - kept]
+        copy = self._copy_name(path, SIDES[1 - kept])
+        if kept == LOCAL and not self._changes[LOCAL] and self._ignored[REMOTE](copy, _is_directory(lost)):
+            reason = "both sides changed it, but a conflict copy would be ignored there: sync it in both directions"
+        elif self._copies_of(path).full(copy) and not self._earlier_copy(path, kept, lost):
             reason = f"both sides changed it, but it has {MAX_COPIES} conflict copies: decide those first"
-            self.draft.problems.append(Problem(path, reason))
-        return room
+        else:
+            return True
+        self.draft.problems.append(Problem(path, reason))
+        return False
 
     def _copies_of(self, path: str) -> Copies:
         """Return the conflict copies in the directory that holds `path`."""
@@ -289,7 +296,7 @@ class Merge:
             self.draft.steps[owner].clearings.extend([*inner.steps[owner].deletes, Trash(path, directory)])
             self._put(owner, path, leaf, None)
             return After(local=True, remote=True)
-        if comes and leaf_stays and not self._has_room(path, owner, local, remote):
+        if comes and leaf_stays and not self._keeps_both(path, owner, local, remote):
             return After(local=True, remote=True)
         self.draft.add(inner)
         if comes:
@@ -306,7 +313,7 @@ class Merge:
         if self._changes[1 - owner] or self._mirror or self._holds_apart(owner, path):
             self.draft.problems.append(Problem(path, "the directory in the way holds entries that are not synced"))
             return
-        if not self._has_room(path, 1 - owner, local, remote):
+        if not self._keeps_both(path, 1 - owner, local, remote):
             return
         copy = self._copy(path, 1 - owner, local, remote)
         self.draft.steps[owner].moves.append(Move(path, copy, (local, remote)[owner]))

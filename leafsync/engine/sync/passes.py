@@ -105,6 +105,7 @@ class Outcome(msgspec.Struct, frozen=True):
         there = self.done_there
         there.extend(msgspec.structs.replace(again.remote, held=[]))
         there.held = again.remote.held
+        open_still = {problem.path for problem in again.problems}
         known = {conflict.path for conflict in self.plan.conflicts}
         copies = {conflict.copy for conflict in self.plan.conflicts}
         said = "renamed from {}, but ignored on the other side: there it counts as deleted"
@@ -112,8 +113,12 @@ class Outcome(msgspec.Struct, frozen=True):
         plan = msgspec.structs.replace(
             self.plan,
             remote=there,
-            conflicts=[*self.plan.conflicts, *(new for new in again.conflicts if new.path not in known)],
+            conflicts=[
+                *(conflict for conflict in self.plan.conflicts if conflict.path not in open_still),
+                *(new for new in again.conflicts if new.path not in known),
+            ],
             notes=[*self.plan.notes, *notes],
+            problems=[*self.plan.problems, *(new for new in again.problems if new not in self.plan.problems)],
         )
         return Outcome(plan, refusals)
 
