@@ -668,6 +668,21 @@ async def test_a_mirror_keeps_what_the_other_side_withholds_however_often_it_run
         assert {"d/pipe", "d/a.log"} <= set(pair.client.tree())
 
 
+@pytest.mark.parametrize("mode", [Mode.BOTH, Mode.PUSH])
+@pytest.mark.parametrize("path", ["new", "dir/new"], ids=["a file", "a directory"])
+async def test_what_is_new_here_where_something_that_takes_no_part_is_there(
+    pair: Pair, server: ServeJob, mode: Mode, path: str
+) -> None:
+    """The digest of what both had is the same with a FIFO beside it, so it does not say that there is none."""
+    os.mkfifo(pair.server.folder / path.partition("/")[0])
+    pair.client.write(path, "mine", mtime=OLD)
+    for _ in range(2):
+        summary = await pair.client.pull(server, mode=mode)
+        assert (summary.changed, summary.problems, summary.remote_problems) == (False, (), 1)
+    (pair.server.folder / path.partition("/")[0]).unlink()
+    assert (await pair.client.pull(server, mode=mode)).sent == (path,)
+
+
 @pytest.mark.parametrize("others", [(), ("d/file",)], ids=["ignored alone", "and a file"])
 async def test_a_directory_removed_here_that_holds_something_ignored_there(pair: Pair, others: tuple[str, ...]) -> None:
     """It stays there; that is a problem once, and nothing to be tried again."""

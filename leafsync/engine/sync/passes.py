@@ -213,11 +213,14 @@ class Passes:
     async def _listed(
         self, before: Sides | None, sides: Sides, progress: Progress, doubted: Container[str] = ()
     ) -> Sides:
-        """List what differs and is not known from `before` or the base, and the `doubted` directories in any case."""
+        """List what differs and is not known from `before` or the base, and the `doubted` directories in any case.
+
+        The base does not know what takes no part on the other side, so it is not asked while there is a problem there.
+        """
         if sides.equal:
             return sides
         self._on_state(PassState.COMPARING, progress)
-        base = await self._base.load()
+        base = await self._base.load() if not sides.remote.problems else None
 
         def known(path: str, digest: bytes) -> Sequence[Entry] | None:
             if path in doubted:
