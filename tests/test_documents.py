@@ -42,7 +42,7 @@ PACKAGES = {"sync": "engine.sync", "disk": "engine.disk", "net": "engine.net", "
         ('DIGEST REQUEST, only ""', messages.encode(messages.DigestRequest())),
         ('DIGEST REQUEST, only "dir/a"', messages.encode(messages.DigestRequest("dir/a"))),
         (
-            "DIGEST Z, 3 files, 5000 bytes, 1 problem, 4 entries",
+            "DIGEST Z, 3 files, 5000 bytes, 1 problem, 4 entries, undo 0",
             messages.encode(messages.Digest(bytes(range(32)), 3, 5000, 1, 4)),
         ),
         ('LIST REQUEST of "" and "dir"', messages.encode(messages.ListRequest(["", "dir"]))),

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
+from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord, came_back
+from leafsync.engine.core.index import Entry, Index, Kind
 
 RECORD = PassRecord(
     "20261122-134501-ab12",
@@ -40,3 +41,51 @@ def test_kinds_are_words() -> None:
     assert [str(kind) for kind in ActionKind] == [
         "created", "replaced", "trashed", "moved", "made", "linked", "touched", "conflict",
     ]  # fmt: skip
+
+
+def test_a_pass_without_another_device_is_the_users_own() -> None:
+    assert not RECORD.undo
+    assert PassRecord("id", "2026-11-22T13:45:01+00:00", "", ()).undo
+
+
+INDEX = Index(
+    {
+        "": [
+            Entry("dir", Kind.DIRECTORY),
+            Entry("edited", Kind.FILE, 2),
+            Entry("file", Kind.FILE, 1),
+            Entry("link", Kind.SYMLINK, target="file"),
+            Entry("pipe", Kind.WITHHELD, target="not a file"),
+        ],
+        "dir": [Entry("in", Kind.FILE, 3)],
+    },
+    states={"": [0, 12, 11, 0, 0], "dir": [13]},
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "found"),
+    [
+        (ActionRecord(ActionKind.CREATED, "file", mark=11), ["file"]),
+        (ActionRecord(ActionKind.REPLACED, "dir/in", mark=13), ["dir/in"]),
+        (ActionRecord(ActionKind.MOVED, "file", "elsewhere", mark=11), ["file"]),
+        (ActionRecord(ActionKind.MOVED, "dir", "elsewhere", mark=99), ["dir"]),
+        (ActionRecord(ActionKind.MADE, "dir"), ["dir"]),
+        (ActionRecord(ActionKind.LINKED, "link", mark=99), ["link"]),
+        (ActionRecord(ActionKind.CREATED, "edited", mark=11), []),
+        (ActionRecord(ActionKind.CREATED, "gone", mark=11), []),
+        (ActionRecord(ActionKind.CREATED, "pipe", mark=11), []),
+        (ActionRecord(ActionKind.TRASHED, "file", kept="k", mark=11), []),
+        (ActionRecord(ActionKind.TOUCHED, "file", mark=11), []),
+    ],
+)
+def test_what_has_come_back_is_what_an_undo_left_and_nobody_changed_since(
+    action: ActionRecord, found: list[str]
+) -> None:
+    undo = PassRecord("id", "2026-11-22T13:45:01+00:00", "", (action,))
+    assert came_back([undo], INDEX) == {path: INDEX.entry(path) for path in found}
+
+
+def test_what_has_come_back_twice_is_told_once() -> None:
+    undo = PassRecord("id", "2026-11-22T13:45:01+00:00", "", (ActionRecord(ActionKind.MADE, "dir"),))
+    assert list(came_back([undo, undo], INDEX)) == ["dir"]

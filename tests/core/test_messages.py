@@ -53,6 +53,8 @@ from leafsync.engine.core.messages import (
     Pieces,
     Refusal,
     RefusalKind,
+    Undone,
+    UndoneRequest,
     Unready,
     Welcome,
     control_replies,
@@ -87,6 +89,8 @@ FAMILIES: dict[type[Message], Decoder[Any]] = {
     Pending: control_replies,
     LeftOutRequest: control_requests,
     LeftOut: control_replies,
+    UndoneRequest: control_requests,
+    Undone: control_replies,
     Cut: data_requests,
     Pieces: data_replies,
     FetchParts: data_requests,
@@ -100,7 +104,7 @@ EXAMPLES: list[Message] = [
     Welcome(1, [], "server", "leafsync 0.1", "0f", True, True, "dir"),
     DigestRequest(),
     DigestRequest("dir/a"),
-    Digest(HASH, 3, 1 << 40, 0, 5),
+    Digest(HASH, 3, 1 << 40, 0, 5, 7),
     ListRequest(["", "dir"]),
     Listing([FILE, LINK], True),
     Fetch([FetchItem("dir/a", 5 << 20, HASH, [(0, 1), (3, 2)], True)]),
@@ -119,6 +123,8 @@ EXAMPLES: list[Message] = [
     Bundle(5000, 300),
     LeftOutRequest([("dir/a", False), ("dir/b", True)]),
     LeftOut([0, 4]),
+    UndoneRequest(7),
+    Undone([("dir/a.txt", FILE)], True),
     Pending(),
 ]
 
@@ -127,7 +133,7 @@ GOLDEN = [
     "99020190a6736572766572ac6c65616673796e6320302e31a23066c3c3a3646972",
     "9203a0",
     "9203a56469722f61",
-    "9604c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f03cf00000100000000000005",
+    "9704c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f03cf0000010000000000000507",
     "920592a0a3646972",
     "93069297a5612e7478740103cf17979cfe362a0000c3c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1fa097a16c030000c2c400a5612e747874c3",
     "92079195a56469722f61ce00500000c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f92920001920302c3",
@@ -146,6 +152,8 @@ GOLDEN = [
     "9313cd1388cd012c",
     "92149292a56469722f61c292a56469722f62c3",
     "9215920004",
+    "921607",
+    "93179192a96469722f612e74787497a5612e7478740103cf17979cfe362a0000c3c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1fa0c3",
     "91cc81",
 ]
 
@@ -162,10 +170,15 @@ def test_a_welcome_of_an_older_device_says_nothing_of_names_that_fold_or_what_is
     assert control_replies.decode(older) == Welcome(1, [], "server", "leafsync 0.1", "0f", True, False, "")
 
 
+def test_a_digest_of_an_older_device_tells_of_no_undo() -> None:
+    older = bytes.fromhex(f"9604c420{HASH.hex()}03cf00000100000000000005")
+    assert control_replies.decode(older) == Digest(HASH, 3, 1 << 40, 0, 5, 0)
+
+
 def test_every_message_has_an_example_and_a_tag_of_its_own() -> None:
     tagged = [message for message in Message.__subclasses__() if message.__struct_config__.tag is not None]
     assert set(tagged) == set(FAMILIES) == {type(example) for example in EXAMPLES}
-    assert {message.__struct_config__.tag for message in tagged} == {*range(1, 22), 129}
+    assert {message.__struct_config__.tag for message in tagged} == {*range(1, 24), 129}
 
 
 def test_a_frame_is_its_length_and_its_body() -> None:

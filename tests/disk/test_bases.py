@@ -275,3 +275,37 @@ def test_what_has_come_back_is_in_no_base_any_more(path: Path) -> None:
             assert store.base_digest(peer, REMOTE) == index.digest
         store.disagree({"d": Entry("d", Kind.DIRECTORY)})
         assert store.base(PEER, REMOTE) == {"": ()}
+
+
+class TestHeed:
+    def test_what_another_device_has_brought_back_is_in_its_base_no_more(self, store: Store) -> None:
+        for peer in (PEER, "e" * 64):
+            store.put_base(peer, REMOTE, DIGEST, LISTINGS)
+        back = {path: entry for path, entry in Index(LISTINGS).walk() if path == "f"}
+        assert back
+        assert store.heeded(PEER, REMOTE, "") == 0
+        store.heed(PEER, REMOTE, "", 7, back)
+        found = store.base(PEER, REMOTE)
+        assert found is not None
+        assert Index(found).entry("f") is None
+        assert store.base("e" * 64, REMOTE) == LISTINGS
+        heeded = [store.heeded(*key) for key in ((PEER, REMOTE, ""), (PEER, REMOTE, "d"), ("e" * 64, REMOTE, ""))]
+        assert heeded == [7, 0, 0]
+        store.heed(PEER, REMOTE, "", 2, {})
+        assert store.heeded(PEER, REMOTE, "") == 2
+
+    def test_without_a_base_it_is_known_all_the_same(self, store: Store) -> None:
+        store.heed(PEER, REMOTE, "d", 7, {"f": FILE})
+        assert (store.base(PEER, REMOTE), store.heeded(PEER, REMOTE, "d")) == (None, 7)
+
+    def test_another_folder_has_heeded_nothing(self, store: Store) -> None:
+        store.put_identity(Identity("a" * 32, True, 7))
+        store.heed(PEER, REMOTE, "", 7, {})
+        store.put_identity(Identity("b" * 32, True, 7))
+        assert store.heeded(PEER, REMOTE, "") == 0
+
+    @pytest.mark.parametrize("value", ["seven", b"7", 7.5])
+    def test_a_damaged_number_is_none(self, path: Path, store: Store, value: object) -> None:
+        store.heed(PEER, REMOTE, "", 7, {})
+        spoil(path, "UPDATE heeded SET undo = ?", value)
+        assert store.heeded(PEER, REMOTE, "") == 0

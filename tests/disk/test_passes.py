@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
@@ -46,6 +47,24 @@ def test_a_pass_that_goes_on_keeps_its_place(store: Store) -> None:
     for one in (record("a"), record("b"), record("a", *ACTIONS)):
         store.put_pass(one)
     assert store.passes() == [record("b"), record("a", *ACTIONS)]
+
+
+def test_undos_have_growing_numbers(store: Store) -> None:
+    """Also when those before are forgotten, and for one that was taken for a pass that did not come to its end."""
+    assert (store.last_undo(), store.undos(0)) == (0, [])
+    undone = [msgspec.structs.replace(record(name, *ACTIONS), peer="") for name in ("b", "d", "a")]
+    numbers = []
+    for one in (record("a"), undone[0], record("c"), undone[1]):
+        store.put_pass(one)
+        numbers.append(store.last_undo())
+    assert numbers == [0, 2, 2, 4]
+    assert [store.undos(number) for number in (0, 1, 2, 4)] == [undone[:2], undone[:2], undone[1:2], []]
+    store.put_pass(undone[2])
+    assert store.undos(0) == [undone[2], *undone[:2]]
+    store.drop_passes("abcd")
+    assert (store.last_undo(), store.undos(0)) == (0, [])
+    store.put_pass(undone[0])
+    assert store.last_undo() > 4
 
 
 class TestFind:

@@ -39,6 +39,8 @@ from leafsync.engine.core.messages import (
     Message,
     Pieces,
     Refusal,
+    Undone,
+    UndoneRequest,
     Welcome,
     control_replies,
     control_requests,
@@ -201,6 +203,7 @@ class HostileServer:
         self.cut: Answer[Cut] = self.honest_cut
         self.parts: Answer[FetchParts] = self.honest_parts
         self.left_out: Answer[LeftOutRequest] = says(LeftOut([]))
+        self.undone: Answer[UndoneRequest] = says(Undone([], True))
         self.change: Answer[ChangeRequest] = says(Changed([], True))
         self.asked: list[Message] = []
         """Every request so far, the items of FETCH one by one."""
@@ -335,6 +338,8 @@ class HostileServer:
                         await self.list(talk, request)
                     case LeftOutRequest():
                         await self.left_out(talk, request)
+                    case UndoneRequest():
+                        await self.undone(talk, request)
                     case ChangeRequest():
                         await self.change(talk, request)
 

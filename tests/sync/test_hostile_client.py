@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from leafsync.engine.core.events import PeerConnected, PeerLeft
+from leafsync.engine.core.history import ActionKind, ActionRecord, PassRecord
 from leafsync.engine.core.merkle import CHUNK_SIZE
 from leafsync.engine.core.messages import (
     Abort,
     AbortReason,
     Chunk,
     CloseCode,
+    Digest,
     DigestRequest,
     End,
     Fetch,
@@ -25,6 +27,8 @@ from leafsync.engine.core.messages import (
     LeftOutRequest,
     Listing,
     ListRequest,
+    Undone,
+    UndoneRequest,
     control_replies,
     data_replies,
 )
@@ -174,6 +178,28 @@ async def test_what_is_left_out_is_told_of_what_is_not_there_too(attacked: Attac
     assert await attacked.attacker.ask(talk, LeftOutRequest(asked)) == LeftOut([]), "before there is an offer"
     await attacked.attacker.ask(talk, DigestRequest())
     assert await attacked.attacker.ask(talk, LeftOutRequest(asked)) == LeftOut([1, 2, 4])
+
+
+async def test_what_was_undone_is_told_of_what_is_so_still(attacked: Attacked) -> None:
+    def undo(*paths: str) -> PassRecord:
+        actions = [ActionRecord(ActionKind.MADE, path, mark=index.state(path)) for path in paths]
+        return PassRecord(f"undo of {paths}", "2026-11-22T13:45:01+00:00", "", tuple(actions))
+
+    talk = await attacked.attacker.greeted()
+    assert await attacked.attacker.ask(talk, UndoneRequest(0)) == Undone([], True), "before there is an offer"
+    digest = await attacked.attacker.ask(talk, DigestRequest("dir/small"))
+    assert isinstance(digest, Digest)
+    assert digest.undo == 0
+    share = attacked.job._context.share
+    assert share.latest is not None
+    index = share.latest.index
+    for paths in (("dir",), ("dir/small", "secret.log", "gone")):
+        await share.workers.run(share.store.put_pass, undo(*paths))
+    digest = await attacked.attacker.ask(talk, DigestRequest("dir/small"))
+    assert isinstance(digest, Digest)
+    answers = [await attacked.attacker.ask(talk, UndoneRequest(number)) for number in range(4)]
+    told = [[path for path, _entry in answer.entries] for answer in answers if isinstance(answer, Undone)]
+    assert told == [["dir", "dir/small"], ["dir/small"], [], []]
 
 
 async def test_a_listing_names_what_is_ignored_as_withheld_alone(attacked: Attacked) -> None:

@@ -24,6 +24,8 @@ from leafsync.engine.core.messages import (
     Listing,
     ListRequest,
     Message,
+    Undone,
+    UndoneRequest,
     Welcome,
 )
 from leafsync.engine.net.limits import Limits
@@ -58,6 +60,8 @@ from tests.support.hostile import (
 
 BIG = b"".join(bytes([number + 1]) * CHUNK_SIZE for number in range(4)) + b"tail"
 """A file of five chunks, no two the same."""
+
+FILE = file_entry("a", b"x")
 
 HEADER = Chunk(1, CHUNK_SIZE, Encoding.RAW)
 
@@ -259,6 +263,60 @@ async def test_what_is_left_out_answered_with_something_else(
     client.write("b", "mine")
     await refused(client, server, ProtocolViolated, allow_deletes=True)
     await told(server, CloseCode.PROTOCOL)
+
+
+async def undone(client: Device, server: HostileServer) -> None:
+    """Agree on the folder; afterwards the server says that something there was undone since."""
+    await pull_from(client, server)
+    await until(lambda: bool(server.errors))
+    server.errors.clear()
+    server.digest = says(Digest(server.folder.digest, 1, 1, 0, 1, 5))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Undone([], False),
+        Undone([("../secret", FILE)], True),
+        Undone([("", FILE)], True),
+        Undone([("a", FILE), ("dir/.leafsync_trash/a", FILE)], True),
+        LeftOut([]),
+    ],
+)
+async def test_what_was_undone_answered_with_something_else(
+    client: Device, hostile: MakeHostile, answer: Message
+) -> None:
+    server = await hostile({"a": b"x"})
+    server.undone = says(answer)
+    await undone(client, server)
+    await refused(client, server, ProtocolViolated)
+    await told(server, CloseCode.PROTOCOL)
+
+
+async def test_undone_pages_that_never_end(
+    client: Device, hostile: MakeHostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "MAX_ENTRIES", 50)
+    server = await hostile({"a": b"x"})
+
+    async def endless(talk: Talk, _request: UndoneRequest) -> None:
+        while True:
+            await talk.say(Undone([("a", FILE)], False))
+
+    server.undone = endless
+    await undone(client, server)
+    async with asyncio.timeout(2):
+        await refused(client, server, ProtocolViolated)
+
+
+async def test_undos_are_asked_about_once(client: Device, hostile: MakeHostile) -> None:
+    """Not at first contact, when nothing was agreed on; those of new records from the start."""
+    server = await hostile({"a": b"x"})
+    for undo in (4, 4, 7, 7, 2, 0):
+        server.digest = says(Digest(server.folder.digest, 1, 1, 0, 1, undo))
+        await pull_from(client, server)
+    asked = [request for request in server.asked if isinstance(request, UndoneRequest)]
+    assert asked == [UndoneRequest(4), UndoneRequest(0)]
 
 
 async def test_more_questions_than_a_message_holds(

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1058,6 +1059,10 @@ async def test_an_edit_and_a_delete_in_a_directory_that_was_just_renamed(
     assert set(pair.client.tree()) == {"f", "new", "new/e", "new/e/edited", "new/e/stays"}
 
 
+async def pulled_out(*_arguments: Any) -> Sides:
+    raise ConnectionLost(peer="server", reason="pulled the cable")
+
+
 async def test_an_undo_of_a_pass_that_was_cut_off_holds(
     pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1070,15 +1075,10 @@ async def test_an_undo_of_a_pass_that_was_cut_off_holds(
     (pair.server.folder / "c").rename(pair.server.folder / "renamed")
     (pair.server.folder / "dir").rename(pair.server.folder / "moved")
     (pair.server.folder / "empty").rmdir()
-    look = Passes._look
-
-    async def cut_off(*_arguments: Any) -> Sides:
-        raise ConnectionLost(peer="server", reason="pulled the cable")
-
-    monkeypatch.setattr(Passes, "_look", cut_off)
-    with pytest.raises(ConnectionLost):
-        await pair.client.sync(server)
-    monkeypatch.setattr(Passes, "_look", look)
+    with monkeypatch.context() as cable:
+        cable.setattr(Passes, "_look", pulled_out)
+        with pytest.raises(ConnectionLost):
+            await pair.client.sync(server)
     assert {"a", "c", "dir"}.isdisjoint(pair.client.tree())
     undone = await pair.client.engine.with_records(str(pair.client.folder), lambda records: records.undo("last"))
     assert not undone.partial
@@ -1088,6 +1088,44 @@ async def test_an_undo_of_a_pass_that_was_cut_off_holds(
     assert (pair.server.folder / "empty").exists()
     assert same(pair)
     assert b"content of b" in {path.read_bytes() for path in pair.client.folder.iterdir() if path.is_file()}
+
+
+async def test_an_undo_on_the_other_side_of_a_pass_that_was_cut_off_holds(
+    pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device that connects has not agreed to what its pass did there, and is told what came back since."""
+    pair.client.write("dir/in", "x", mtime=OLD)
+    (pair.client.folder / "link").symlink_to("a")
+    (pair.client.folder / "empty").mkdir()
+    await pair.client.sync(server)
+    for name in ("a", "link"):
+        (pair.client.folder / name).unlink()
+    pair.client.write("b", "newer", mtime=OLD + 5)
+    (pair.client.folder / "c").rename(pair.client.folder / "renamed")
+    (pair.client.folder / "dir").rename(pair.client.folder / "moved")
+    (pair.client.folder / "empty").rmdir()
+    with monkeypatch.context() as cable:
+        cable.setattr(Passes, "_look", pulled_out)
+        with pytest.raises(ConnectionLost):
+            await pair.client.sync(server)
+    assert {"a", "c", "dir", "empty", "link"}.isdisjoint(pair.server.tree())
+    undone = await pair.server.engine.with_records(str(pair.server.folder), lambda records: records.undo("last"))
+    assert not undone.partial
+    summary = await pair.client.sync(server)
+    assert not summary.remote_trashed
+    assert {"a", "c", "dir/in"} <= set(summary.fetched)
+    assert {"link", "empty"} <= set(pair.client.tree())
+    assert same(pair)
+    assert b"content of b" in {path.read_bytes() for path in pair.client.folder.iterdir() if path.is_file()}
+    for name in ("a", "empty"):  # what has come back goes like anything else
+        _removed(pair.client.folder / name)
+    summary = await pair.client.sync(server)
+    assert (set(summary.remote_trashed), summary.fetched) == ({"a", "empty"}, ())
+    assert same(pair)
+
+
+def _removed(path: Path) -> None:
+    path.rmdir() if path.is_dir() else path.unlink()
 
 
 @pytest.mark.parametrize("giver", ["here", "there"])

@@ -1,8 +1,11 @@
 """The history: what each pass did to this folder, so that it can be shown and undone."""
 
 import enum
+from collections.abc import Iterable
 
 import msgspec
+
+from leafsync.engine.core.index import Entry, Index, Kind
 
 
 class ActionKind(enum.StrEnum):
@@ -52,3 +55,23 @@ class PassRecord(msgspec.Struct, frozen=True):
     """Name of the other device, empty when the user undid or restored something."""
     actions: tuple[ActionRecord, ...]
     """In the order they were carried out."""
+
+    @property
+    def undo(self) -> bool:
+        """Whether the user undid or restored something."""
+        return not self.peer
+
+
+_ARRIVALS = (ActionKind.CREATED, ActionKind.REPLACED, ActionKind.MOVED, ActionKind.MADE, ActionKind.LINKED)
+
+
+def came_back(undos: Iterable[PassRecord], index: Index) -> dict[str, Entry]:
+    """Return what these undos have brought back, path -> entry, as far as the folder still has it so."""
+    found = {}
+    for action in (action for undo in undos for action in undo.actions if action.kind in _ARRIVALS):
+        entry = index.entry(action.path)
+        if entry is None or entry.kind is Kind.WITHHELD:
+            continue
+        if entry.kind is not Kind.FILE or index.state(action.path) == action.mark:
+            found[action.path] = entry
+    return found

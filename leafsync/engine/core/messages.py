@@ -135,6 +135,8 @@ class Digest(Message, frozen=True, tag=4, array_like=True):
     problems: Count
     entries: Count
     """All entries that take part: what a share of the folder is measured against."""
+    undo: Count = 0
+    """The number of the last undo or restore there, 0 when there is none: each has a larger one than all before."""
 
 
 class ListRequest(Message, frozen=True, tag=5, array_like=True):
@@ -336,6 +338,19 @@ class LeftOut(Message, frozen=True, tag=21, array_like=True):
     numbers: Annotated[list[Annotated[int, msgspec.Meta(ge=0, lt=MAX_ITEMS)]], msgspec.Meta(max_length=MAX_ITEMS)]
 
 
+class UndoneRequest(Message, frozen=True, tag=22, array_like=True):
+    """Ask for what undos and restores after the one with this number have brought back."""
+
+    since: Count
+
+
+class Undone(Message, frozen=True, tag=23, array_like=True):
+    """What has come back and is so still: its path, and what it is. A long list comes in several pages."""
+
+    entries: Annotated[list[tuple[Path, Entry]], msgspec.Meta(max_length=MAX_ITEMS)]
+    last: bool
+
+
 class Hint(Message, frozen=True, tag=14, array_like=True):
     """The serving device's folder has changed: a pass would find something. Comes unasked, between replies."""
 
@@ -352,8 +367,8 @@ class Pending(Message, frozen=True, tag=129, array_like=True):
     """
 
 
-ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest | LeftOutRequest
-ControlReply = Welcome | Digest | Listing | Changed | LeftOut | Hint | Unready | Pending
+ControlRequest = Hello | DigestRequest | ListRequest | ChangeRequest | LeftOutRequest | UndoneRequest
+ControlReply = Welcome | Digest | Listing | Changed | LeftOut | Undone | Hint | Unready | Pending
 DataRequest = Fetch | Cut | FetchParts
 DataReply = Leaves | Chunk | End | Abort | Pieces | Bundle
 

@@ -121,13 +121,32 @@ class Bases(Database):
         with self._use() as connection:
             known = connection.execute("SELECT peer, remote FROM bases").fetchall()
         for peer, remote in known:
-            listings = self.base(peer, remote)
-            if listings is None:
-                continue
-            before = Index(listings)
-            after = without(before, entries)
-            if after.digest != before.digest:
-                self.put_base(peer, remote, after.digest, after.directories, before=before)
+            self._disagree(peer, remote, entries)
+
+    def _disagree(self, peer: str, remote: str, entries: Mapping[str, Entry]) -> None:
+        listings = self.base(peer, remote)
+        if listings is None:
+            return
+        before = Index(listings)
+        after = without(before, entries)
+        if after.digest != before.digest:
+            self.put_base(peer, remote, after.digest, after.directories, before=before)
+
+    def heeded(self, peer: str, remote: str, offered: str) -> int:
+        """Return the number of the last undo on the other side that is known here, 0 for none.
+
+        `offered` is the path that it offers alone, "" for all of its folder: it tells of no more than that.
+        """
+        with self._use() as connection:
+            query = "SELECT undo FROM heeded WHERE peer = ? AND remote = ? AND offered = ?"
+            row = connection.execute(query, (peer, remote, offered)).fetchone()
+        return row[0] if row is not None and isinstance(row[0], int) else 0
+
+    def heed(self, peer: str, remote: str, offered: str, undo: int, entries: Mapping[str, Entry]) -> None:
+        """Take what was brought back on the other side out of the base, up to the undo with this number."""
+        self._disagree(peer, remote, entries)
+        with self._write() as connection:
+            connection.execute("INSERT OR REPLACE INTO heeded VALUES (?, ?, ?, ?)", (peer, remote, offered, undo))
 
     def held(self, peer: str, remote: str) -> Held:
         """Return the deletes that wait. If these are damaged, the base is forgotten: no delete can come of it then."""
@@ -213,6 +232,7 @@ def _forget(connection: sqlite3.Connection, number: int | None = None) -> None:
         connection.execute("DELETE FROM listings")
         connection.execute("DELETE FROM bases")
         connection.execute("DELETE FROM held")
+        connection.execute("DELETE FROM heeded")
     else:
         connection.execute("DELETE FROM listings WHERE base = ?", (number,))
         connection.execute("DELETE FROM bases WHERE number = ?", (number,))

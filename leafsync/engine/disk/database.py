@@ -56,6 +56,12 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE given (path TEXT PRIMARY KEY, mtime INTEGER NOT NULL, executable INTEGER NOT NULL,"
         " stored INTEGER NOT NULL, checksum BLOB NOT NULL)",
     ),
+    (
+        "ALTER TABLE passes ADD COLUMN undo INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX undos ON passes (number) WHERE undo",
+        "CREATE TABLE heeded (peer TEXT NOT NULL, remote TEXT NOT NULL, offered TEXT NOT NULL, undo INTEGER NOT NULL,"
+        " UNIQUE (peer, remote, offered))",
+    ),
 )
 """Each brings the tables from one version to the next, statement by statement; only ever append."""
 

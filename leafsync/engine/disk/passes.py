@@ -31,6 +31,18 @@ class Passes(Database):
             query = "SELECT id, record, checksum FROM passes ORDER BY number DESC LIMIT ?"
             return list(_decoded(connection.execute(query, (-1 if limit is None else limit,))))
 
+    def last_undo(self) -> int:
+        """Return the number of the last pass in which the user undid or restored something, 0 when there is none."""
+        with self._use() as connection:
+            (number,) = connection.execute("SELECT coalesce(max(number), 0) FROM passes WHERE undo").fetchone()
+        return int(number)
+
+    def undos(self, since: int) -> list[PassRecord]:
+        """Return the passes after number `since` in which the user undid or restored something, oldest first."""
+        with self._use() as connection:
+            query = "SELECT id, record, checksum FROM passes WHERE undo AND number > ? ORDER BY number"
+            return list(_decoded(connection.execute(query, (since,))))
+
     def find_pass(self, id: str) -> PassRecord:  # noqa: A002 - the record's own field is called that
         """Return the pass with this id, or the only one whose id begins so. Raises PassUnknown, PassAmbiguous."""
         with self._use() as connection:
@@ -68,9 +80,9 @@ class Passes(Database):
 def _put(connection: sqlite3.Connection, record: PassRecord) -> None:
     encoded = _ENCODER.encode(record)
     connection.execute(
-        "INSERT INTO passes (id, record, checksum) VALUES (?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET record = excluded.record, checksum = excluded.checksum",
-        (record.id, encoded, xxh3_64_digest(encoded)),
+        "INSERT INTO passes (id, record, checksum, undo) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET record = excluded.record, checksum = excluded.checksum, undo = excluded.undo",
+        (record.id, encoded, xxh3_64_digest(encoded), record.undo),
     )
 
 

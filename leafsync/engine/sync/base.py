@@ -17,15 +17,16 @@ Listings = Mapping[str, Sequence[Entry]]
 class Base:
     """What was agreed on with one folder of one device."""
 
-    def __init__(self, share: Share, peer: str, remote: str, *, only: str) -> None:
-        """`peer` is the other device's fingerprint, `remote` the id of its folder; passes are about `only` alone, ""
-        for the whole folder.
+    def __init__(self, share: Share, peer: str, remote: str, *, only: str, offered: str = "") -> None:
+        """`peer` is the other device's fingerprint, `remote` the id of its folder, of which it offers `offered` alone;
+        passes are about `only` alone; both are "" for the whole folder.
         """
         self.held = NOTHING_HELD
         """The deletes that wait, once `load_held` was called."""
         self._share = share
         self._key = peer, remote
         self._only = only
+        self._offered = offered
         self._latest: Index | None = None
         """The base as it was read or written last; most of it is shared with the index of the folder."""
 
@@ -84,6 +85,14 @@ class Base:
         if held != before:
             await self._share.workers.run(self._share.store.put_held, *self._key, held)
             self.held = held
+
+    async def heeded(self) -> int:
+        """Return the number of the last undo on the other side that is known here, 0 for none."""
+        return await self._share.workers.run(self._share.store.heeded, *self._key, self._offered)
+
+    async def heed(self, undo: int, entries: Mapping[str, Entry]) -> None:
+        """Forget that both sides agreed on what was brought back on the other side, up to the undo of this number."""
+        await self._share.workers.run(self._share.store.heed, *self._key, self._offered, undo, entries)
 
     def _elsewhere(self, paths: frozenset[str]) -> frozenset[str]:
         """Return those that passes are not about."""

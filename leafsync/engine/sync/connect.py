@@ -25,6 +25,8 @@ from leafsync.engine.core.messages import (
     ListRequest,
     Pending,
     Refusal,
+    Undone,
+    UndoneRequest,
     Unready,
     Welcome,
     control_replies,
@@ -236,6 +238,24 @@ class Client:
             if not isinstance(reply, LeftOut) or not _ascending(reply.numbers, len(batch)):
                 raise violated(self._connection, "it did not answer LEFT OUT REQUEST")
             found.update(batch[number] for number in reply.numbers)
+        return found
+
+    async def undone(self, since: int) -> dict[str, Entry]:
+        """Return what undos on the other side after the one with this number have brought back, path -> entry."""
+        self.round_trips += 1
+        await self._control.send(UndoneRequest(since))
+        found: dict[str, Entry] = {}
+        last = False
+        while not last:
+            page = await patiently(self._connection, lambda: self._reply(REPLY_DEADLINE))
+            if not isinstance(page, Undone) or not (page.last or page.entries):
+                raise violated(self._connection, "it did not answer UNDONE REQUEST")
+            if any(not path or path_problem(path) for path, _entry in page.entries):
+                raise violated(self._connection, "it brought back what cannot be")
+            for path, entry in page.entries:
+                self._count(path, [entry])
+            found.update(page.entries)
+            last = page.last
         return found
 
     # Changing

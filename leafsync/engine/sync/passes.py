@@ -150,7 +150,13 @@ class Passes:
         self._connection = connection
         self._client = client
         self._share = share
-        self._base = Base(share, connection.peer_fingerprint, client.welcome.folder, only=options.file)
+        self._base = Base(
+            share,
+            connection.peer_fingerprint,
+            client.welcome.folder,
+            only=options.file,
+            offered=client.welcome.only,
+        )
         self._options = options
         self._here, self._there = names
         self._on_state = on_state
@@ -178,6 +184,7 @@ class Passes:
         await self._base.load_held()
         sides = await self._compare(self._share.scan(fresh=self._first))
         self._first = False
+        await self._heed(sides.remote.undo)
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
             try:
@@ -209,6 +216,18 @@ class Passes:
             scanning = tasks.create_task(scan_here)
         remote, scan = asking.result(), scanning.result()
         return Sides(scan, scan.index.only(self._options.file), remote, {}, ())
+
+    async def _heed(self, undo: int) -> None:
+        """Forget that both sides agreed on what came back on the other side, up to the undo with this number.
+
+        If the pass that had taken it away did not come to its end, the base still has it, and it would go again.
+        """
+        heeded = await self._base.heeded()
+        if undo == heeded:
+            return
+        since = heeded if heeded < undo else 0  # the records there are new ones
+        known = undo and await self._base.load() is not None
+        await self._base.heed(undo, await self._client.undone(since) if known else {})
 
     async def _listed(
         self, before: Sides | None, sides: Sides, progress: Progress, doubted: Container[str] = ()

@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from leafsync import __version__
+from leafsync.engine.core.history import came_back
 from leafsync.engine.core.index import Entry, Index
 from leafsync.engine.core.merge import Ignored, never
 from leafsync.engine.core.messages import (
@@ -28,6 +29,8 @@ from leafsync.engine.core.messages import (
     ListRequest,
     Pending,
     Refusal,
+    Undone,
+    UndoneRequest,
     Unready,
     Welcome,
     control_requests,
@@ -97,6 +100,8 @@ class Session:
         self._sending: Progress
         self._throttle = Throttle(terms.rate_mbps, lambda: connection.bytes_sent)
         self._offer = Offer(share, Index({"": ()}))
+        self._whole = self._offer.index
+        """All that may be offered, whatever was asked for."""
         self._features: frozenset[str] = frozenset()
         self._ignored: Ignored = never
         self._only = ""
@@ -193,6 +198,8 @@ class Session:
                         await self._list(control, path)
                 case LeftOutRequest():
                     await control.send(await self._left_out(request))
+                case UndoneRequest():
+                    await self._undone(control, request)
                 case ChangeRequest():
                     await self._change(control, request)
                 case _:
@@ -210,12 +217,14 @@ class Session:
         # hint follows then.
         scan = await self._share.scan(fresh=self._first)
         self._first = False
+        self._whole = scan.index.only(self._terms.only)
         index = self._restricted(scan.index)
         self._offer = Offer(self._share, index)
         self._ignored = lambda path, directory: not self._takes_part(path) or scan.ignore.ignored(path, directory)
         self._shown = index.digest
         self.activity = "connected"
-        return Digest(index.digest, index.files, index.bytes, len(index.problems), index.entries)
+        undo = await self._share.workers.run(self._share.store.last_undo)
+        return Digest(index.digest, index.files, index.bytes, len(index.problems), index.entries, undo)
 
     def _restricted(self, index: Index) -> Index:
         return index.only(self._terms.only).only(self._only)
@@ -256,6 +265,13 @@ class Session:
             return [number for number, entry in entries if index.withholds(entry[0]) or ignored(*entry)]
 
         return LeftOut(await self._share.workers.run(numbers))
+
+    async def _undone(self, control: Channel[ControlRequest], request: UndoneRequest) -> None:
+        """Tell what has come back: whoever connects has not agreed to its going if its pass was cut off."""
+        index, store = self._whole, self._share.store
+        found = await self._share.workers.run(lambda: came_back(store.undos(request.since), index))
+        for entries, last in paged(found.items(), _came_back_cost, MAX_ITEMS):
+            await control.send(Undone(entries, last))
 
     # Changes
 
@@ -325,6 +341,11 @@ async def _say_pending(control: Channel[ControlRequest], done: asyncio.Event) ->
 
 def _entry_cost(entry: Entry) -> int:
     return ENTRY_BYTES + 4 * (len(entry.name) + len(entry.target))
+
+
+def _came_back_cost(found: tuple[str, Entry]) -> int:
+    path, entry = found
+    return _entry_cost(entry) + 4 * len(path)
 
 
 def _refusal_cost(refused: Refusal) -> int:
