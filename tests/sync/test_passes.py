@@ -281,6 +281,23 @@ async def test_conflict_copies_that_are_ignored_there_in_a_pass_that_only_sends(
     assert (len(summary.conflicts), summary.problems) == (1, ())
 
 
+@pytest.mark.parametrize("newer", ["client", "server"])
+async def test_conflict_copies_that_are_ignored_here(pair: Pair, server: ServeJob, newer: str) -> None:
+    """A copy that is made here stays here, as all that is ignored."""
+    pair.client.write(".leafsyncignore", ".leafsyncignore\n*.conflict-*\n", mtime=OLD)
+    pair.client.write("a", "the client's", mtime=OLD + (9 if newer == "client" else 5))
+    pair.server.write("a", "the server's", mtime=OLD + (9 if newer == "server" else 5))
+    summary = await pair.client.sync(server)
+    ((path, copy),) = summary.conflicts
+    kept, lost = (b"the client's", b"the server's") if newer == "client" else (b"the server's", b"the client's")
+    assert (path, summary.problems, summary.notes) == ("a", (), ())
+    assert pair.client.read("a") == pair.server.read("a") == kept
+    assert pair.client.read(copy) == lost
+    assert (copy in pair.server.tree()) == (newer == "client")
+    again = await pair.client.sync(server)
+    assert (again.changed, again.partial, again.notes, again.conflicts) == (False, False, (), ())
+
+
 async def test_a_pass_that_was_interrupted_leaves_one_conflict_copy(
     pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

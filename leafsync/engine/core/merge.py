@@ -190,7 +190,8 @@ class Merge:
         """Note a conflict, bring the version that loses its name to the side that keeps it, and return its new path.
 
         Returns "" when that side has it as a copy already, which comes to the other side like any new file, or cannot:
-        an earlier pass did not come to its end, or the other side ignores the name of the copy.
+        an earlier pass did not come to its end, or the other side ignores the name of the copy. One that this side
+        ignores stays here.
         """
         lost = (local, remote)[1 - kept]
         earlier = self._earlier_copy(path, kept, lost)
@@ -198,7 +199,8 @@ class Merge:
         self.draft.conflicts.append(Conflict(path, copy, SIDES[kept], local, remote))
         if earlier:
             return ""
-        if self._changes[kept]:
+        stays = kept == REMOTE and self._ignored[LOCAL](copy, _is_directory(lost))
+        if self._changes[kept] and not stays:
             named = msgspec.structs.replace(lost, name=copy.rpartition("/")[2])
             self._put(kept, copy, named, None, path if kept == LOCAL else "")
         return copy
