@@ -16,6 +16,9 @@ EVERYWHERE = {
 }
 """Keys that textual or our forms take before anything else hears of them, and what for."""
 
+SENT_AS = {"ctrl+h": "backspace", "ctrl+i": "tab", "ctrl+m": "enter", "ctrl+left_square_bracket": "escape"}
+"""Keys that most terminals send another one for: they are one control character (ECMA-48), so textual hears that."""
+
 
 class Action(msgspec.Struct, frozen=True):
     """Something a key does."""
@@ -108,6 +111,8 @@ def keymap_problem(action_id: str, keys: str) -> str:
             return f"there is no key '{key}'"
         if key in EVERYWHERE:
             return f"'{key}' {EVERYWHERE[key]}, wherever it is pressed"
+        if _name_of(key) in SENT_AS:
+            return f"a terminal sends {SENT_AS[_name_of(key)]} for '{key}'"
     return ""
 
 

@@ -208,7 +208,7 @@ class Endpoint:
         if connection.refusal is not None and self._on_refused is not None:
             self._on_refused(connection.address, connection.refusal)
         else:
-            self._refusals.warning("%s did not come in: %s", connection.address, connection.error)
+            self._refusals.warning("a device did not come in: %s", connection.error)
 
     def released(self, connection: Connection) -> None:
         """Forget a connection: nothing of it is on its way any more."""
