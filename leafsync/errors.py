@@ -55,7 +55,16 @@ class LeafSyncError(Exception):
         self.fields = fields
 
     def __str__(self) -> str:
+        return self._sentence({name: printable(str(value)) for name, value in self.fields.items()})
+
+    def behind(self, path: str) -> str:
+        """Return the sentence as it reads behind `path` and a colon: if it is about that, it does not name it again."""
+        if self.fields.get("path") != path:
+            return str(self)
         shown = {name: printable(str(value)) for name, value in self.fields.items()}
+        return self._sentence(shown | {"path": "it"}).removeprefix("it: ")
+
+    def _sentence(self, shown: dict[str, str]) -> str:
         sentence = type(self).__doc__
         if sentence is None:  # python -OO leaves them out
             return f"{type(self).__name__}: {', '.join(f'{name} {value}' for name, value in shown.items())}"

@@ -85,6 +85,21 @@ def test_without_docstrings_there_still_is_something_to_read() -> None:
     assert done.stdout == "FolderMissing: path /a\\x1bb, reason x\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "behind"),
+    [
+        (errors.DiskFailed(path="d/f", reason="Input/output error"), "Input/output error."),
+        (errors.EntryNewer(path="d/f"), "it is newer than what would come back"),
+        (errors.DiskFull(path="d/f"), "There is no space left for it;"),
+        (errors.EntryNewer(path="d/another"), "d/another is newer"),
+        (errors.FolderInUse(path="d", holder=""), "The folder d is in use"),
+        (errors.PeerStalled(peer="it: d/f", seconds="8"), "it: d/f sent nothing"),
+    ],
+)
+def test_what_stands_behind_its_path_does_not_name_it_again(error: LeafSyncError, behind: str) -> None:
+    assert error.behind("d/f").startswith(behind)
+
+
 def test_other_values_than_texts_are_shown_too() -> None:
     assert "within 8 s" in str(errors.ConnectTimedOut(address="host", seconds=8, port=4455))
     assert str(errors.FolderMissing(path=Path("/a b"))).startswith("The folder /a b does not exist")

@@ -263,7 +263,7 @@ async def test_case_70_a_directory_that_cannot_be_made(client: Device, hostile: 
     summary = await pull_from(client, server, mirror=True)
     assert set(client.tree()) == {"a", "e", "e/b"}
     assert {path for path, _reason in summary.problems} == {"d", "d/in", "d/in/it", "d/too"}
-    assert dict(summary.problems)["d"] == "d: Permission denied."
+    assert dict(summary.problems)["d"] == "Permission denied."
     faults.mend()
     assert not (await pull_from(client, server, mirror=True)).problems
     assert client.read("d/in/it") == b"y"

@@ -127,7 +127,7 @@ class Application:
                 except DiskFull:
                     raise
                 except LeafSyncError as error:
-                    self.problems.append(Problem(path, str(error)))
+                    self.problems.append(Problem(path, error.behind(path)))
 
     def _mark(self, path: str) -> int | None:
         """Return what stat said of the file at `path` when the plan was made, or when this pass put it there."""

@@ -13,7 +13,7 @@ from leafsync.engine.disk.trash import Trash
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.share import Share
 from leafsync.engine.sync.tasks import outlast
-from leafsync.errors import DiskFull
+from leafsync.errors import DiskFull, LeafSyncError
 
 GROUP_FILES = 512
 """Files of a group: one flush for all of them, and few enough that a crash costs little."""
@@ -31,7 +31,7 @@ GROUPS_AT_ONCE = 2
 Marks = Callable[[str], int | None]
 """What stat said of the file at a path when the plan was made."""
 
-Outcome = tuple[Fetch, Exception | None, int | None]
+Outcome = tuple[Fetch, LeafSyncError | ChunkMismatch | None, int | None]
 """A file, why it is not in its place, and its state mark there."""
 
 
@@ -164,7 +164,8 @@ class Committer:
                 self._progress.take_back(fetch.entry.size)
                 self._wrong.append(fetch)
                 continue
-            self._progress.finish(fetch.path, "" if reason is None else str(reason))
+            problem = "" if reason is None else reason.behind(fetch.path)
+            self._progress.finish(fetch.path, problem)
             if reason is None:
                 self.done.append(self._record(fetch, mark))
                 if mark is not None:
@@ -172,7 +173,7 @@ class Committer:
             elif isinstance(reason, DiskFull):
                 self._failure = self._failure or reason
             else:
-                self.problems.append(Problem(fetch.path, str(reason)))
+                self.problems.append(Problem(fetch.path, problem))
 
     def _record(self, fetch: Fetch, mark: int | None) -> ActionRecord:
         kind = ActionKind.CREATED if fetch.local is None else ActionKind.REPLACED

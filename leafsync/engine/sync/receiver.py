@@ -413,7 +413,7 @@ class _Worker:
         if isinstance(error, DiskFull):
             raise error
         await large.close()
-        self._receiver.failed(fetch, str(error))
+        self._receiver.failed(fetch, error.behind(fetch.path))
 
     async def _content(self, chunk: Chunk, index: int, length: int) -> Content:
         """Return the bytes of the chunk that has to come now."""
