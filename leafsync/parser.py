@@ -8,7 +8,7 @@ from leafsync import values
 from leafsync.commands import devices, records, status, sync
 from leafsync.commands.completion import FOLDER, SHELLS, completion
 from leafsync.config import MAX_RATE_MBPS
-from leafsync.engine.core.address import DEFAULT_PORT, MAX_PORT, parse_address
+from leafsync.engine.core.address import DEFAULT_PORT, MAX_PORT, Address, parse_address
 from leafsync.engine.core.names import path_problem
 from leafsync.engine.core.options import DEFAULT_STREAMS, MAX_STREAMS
 from leafsync.engine.core.reconcile import MAX_DELETE_SHARE, MAX_DELETES, Mode
@@ -74,8 +74,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _address(text: str) -> Address:
+    return parse_address(_text(text))
+
+
 def _path_in_folder(text: str) -> str:
-    path = values.inner_path(text)
+    path = values.inner_path(_text(text))
     problem = path_problem(path) if path else "it names no path inside the folder"
     if problem:
         raise PathRefused(path=text, reason=problem)
@@ -175,7 +179,7 @@ def _add_serve(commands: "argparse._SubParsersAction[Parser]", parents: list[Par
 def _add_connect(commands: "argparse._SubParsersAction[Parser]", parents: list[Parser]) -> None:
     text = "keep FOLDER and the folder served at ADDR the same, in both directions"
     parser = _add_command(commands, "connect", sync.connect, text, parents)
-    parser.add_argument("address", metavar="ADDR", type=parse_address, help="host, host:port or [IPv6]:port")
+    parser.add_argument("address", metavar="ADDR", type=_address, help="host, host:port or [IPv6]:port")
     parser.add_argument("folder", metavar=FOLDER, type=_text, help="the folder here")
     parser.add_argument("--once", action="store_true", help="do one pass and exit")
     _add_modes(parser)
@@ -249,20 +253,20 @@ def _add_trust(commands: "argparse._SubParsersAction[Parser]", talk: Parser, dat
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     _add_command(actions, "list", devices.list_devices, "show the trusted devices", [talk, data])
     add = _add_command(actions, "add", devices.add_device, "trust a device, or change what is known of it", [talk])
-    add.add_argument("fingerprint", metavar="FINGERPRINT", help="what `leafsync id` shows on that device")
-    add.add_argument("--name", metavar="N", help="what to call it here (default: device- and 8 digits)")
-    add.add_argument("--address", metavar="A", type=parse_address, help="where it is: host, host:port or [IPv6]:port")
+    add.add_argument("fingerprint", metavar="FINGERPRINT", type=_text, help="what `leafsync id` shows on that device")
+    add.add_argument("--name", metavar="N", type=_text, help="what to call it here (default: device- and 8 digits)")
+    add.add_argument("--address", metavar="A", type=_address, help="where it is: host, host:port or [IPv6]:port")
     add.add_argument(
         "--permission",
         choices=PERMISSIONS,
         help="what it may do with the folders served here (default: read-write, or what it may already)",
     )
     rename = _add_command(actions, "rename", devices.rename_device, "give a trusted device another name", [talk])
-    rename.add_argument("device", metavar="NAME", help=DEVICE)
+    rename.add_argument("device", metavar="NAME", type=_text, help=DEVICE)
     rename.add_argument("name", metavar="NEWNAME", type=_text, help="what to call it from now on")
     text = "say what a trusted device may do with the folders served here"
     permit = _add_command(actions, "permit", devices.permit_device, text, [talk])
-    permit.add_argument("device", metavar="NAME", help=DEVICE)
+    permit.add_argument("device", metavar="NAME", type=_text, help=DEVICE)
     permit.add_argument(
         "permission",
         metavar="|".join(PERMISSIONS),
@@ -270,10 +274,12 @@ def _add_trust(commands: "argparse._SubParsersAction[Parser]", talk: Parser, dat
         help="bring them there only, or change them too",
     )
     remove = _add_command(actions, "remove", devices.remove_device, "stop trusting a device", [talk])
-    remove.add_argument("device", metavar="NAME", help=DEVICE)
+    remove.add_argument("device", metavar="NAME", type=_text, help=DEVICE)
     replace = _add_command(actions, "replace", devices.replace_device, "give a trusted device its new key", [talk])
-    replace.add_argument("device", metavar="NAME", help="its name, or 8 or more digits of its old fingerprint")
-    replace.add_argument("fingerprint", metavar="NEWFP", help="what `leafsync id` shows there now")
+    replace.add_argument(
+        "device", metavar="NAME", type=_text, help="its name, or 8 or more digits of its old fingerprint"
+    )
+    replace.add_argument("fingerprint", metavar="NEWFP", type=_text, help="what `leafsync id` shows there now")
 
 
 def _add_completion(commands: "argparse._SubParsersAction[Parser]", talk: Parser, whole: Parser) -> None:
