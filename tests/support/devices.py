@@ -111,6 +111,8 @@ def described(path: Path) -> tuple[Any, ...]:
         return ("link", str(path.readlink()))
     if path.is_dir():
         return ("directory",)
+    if not path.is_file():
+        return ("special",)
     return ("file", path.read_bytes(), stat.st_mtime_ns, bool(stat.st_mode & 0o100))
 
 
