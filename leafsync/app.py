@@ -129,6 +129,7 @@ class LeafSyncApp(App[int]):
         self._shown: tuple[Snapshot, Screen[Any] | None] = Snapshot(-1), None
         """What was shown last, and on which screen."""
         self._asking = asyncio.Lock()
+        self._asks_to_leave = False
         self._refusals_told = 0.0
         self._theme_at_start = DEFAULT
         bridge.post = self.post_message
@@ -293,13 +294,18 @@ class LeafSyncApp(App[int]):
         """Quit; ask first while files move."""
         if not self._moving():
             self.exit(0)
-            return
+        elif not self._asks_to_leave:
+            self._ask_to_leave()
+
+    def _ask_to_leave(self) -> None:
         from leafsync.screens.confirm import ConfirmModal
 
+        self._asks_to_leave = True
         sentence = "Files are on their way. They are kept as far as they came, and the next pass goes on from there."
         self.push_screen(ConfirmModal("Quit?", sentence, yes="Quit", no="Stay"), self._leave)
 
     def _leave(self, leaving: bool | None) -> None:
+        self._asks_to_leave = False
         if leaving:
             self.exit(0)
 

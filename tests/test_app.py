@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 from textual.screen import Screen
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList
 
 from leafsync.app import MIN_SIZE
 from leafsync.progress import Progress
@@ -117,6 +117,45 @@ async def test_what_is_typed_after_quitting_does_no_harm(scene: str, key: str, t
         stage.show()  # nothing moves
         stage.do_ahead("q", key)
         assert await stage.left() == 0
+
+
+WINDOWS = ("changed-key", "confirm", "device-form", "fingerprint", "history", "palette", "pass-actions", "picker")
+
+
+@pytest.mark.parametrize("key", ["ctrl+c", "ctrl+q"])
+@pytest.mark.parametrize("scene", WINDOWS)
+async def test_the_app_is_left_from_within_a_window(scene: str, key: str, tmp_path: Path) -> None:
+    async with played(scene, tmp_path) as stage:
+        stage.show()  # nothing moves
+        stage.do_ahead(key)
+        assert await stage.left() == 0
+
+
+@pytest.mark.parametrize("key", ["ctrl+c", "ctrl+q"])
+async def test_leaving_from_within_a_window_asks_once_while_files_move(key: str, tmp_path: Path) -> None:
+    async with played("device-form", tmp_path) as stage:
+        stage.show(cast.transferring())
+        window = stage.app.screen
+        await stage.press(key, key, key)
+        assert "? Quit?" in screen_text(stage.app)
+        await stage.press("escape")
+        assert stage.app.screen is window
+        await stage.press(key)
+        stage.do_ahead("y")
+        assert await stage.left() == 0
+
+
+async def test_text_that_is_selected_in_a_window_is_copied_by_ctrl_c(tmp_path: Path) -> None:
+    async with played("device-form", tmp_path) as stage:
+        window = stage.app.screen
+        field = window.query(Input).first()
+        field.focus()
+        field.value = "nas"
+        await stage.pilot.pause()
+        field.select_all()
+        await stage.press("ctrl+c")
+        assert stage.app.clipboard == "nas"
+        assert stage.app.screen is window
 
 
 @pytest.mark.parametrize("command", ["action_show_help_panel", "action_command_palette", "action_show_screen"])

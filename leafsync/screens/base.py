@@ -28,6 +28,9 @@ TABS: list[BindingType] = [
 ]
 """For screens with fields: keys that are typed ahead of a slow screen reach the next field, not the one before."""
 
+LEAVE: BindingType = Binding("ctrl+q,ctrl+c", "app.leave", show=False, system=True)
+"""For windows, into which what the app declares does not reach: the keys that end a program wherever one is in it."""
+
 TOAST_SECONDS = 6.0
 """How long a toast stays: long enough for two lines, and soon out of the way."""
 
@@ -109,6 +112,7 @@ class Modal(ModalScreen[R], Steady[R], Generic[R]):
     BINDINGS: ClassVar[list[BindingType]] = [
         bind("modal.close", "close"),
         bind("app.help", "app.help", shown=False),  # what the app declares does not reach into windows
+        LEAVE,
     ]
 
     @property

@@ -1,11 +1,14 @@
 """The palette of commands: textual's own, which keys that are typed ahead of it do no harm."""
 
+from typing import ClassVar
+
 from textual import events, on
 from textual.app import ComposeResult
+from textual.binding import BindingType
 from textual.command import CommandList, CommandPalette
 from textual.widgets import Input, OptionList
 
-from leafsync.screens.base import Steady
+from leafsync.screens.base import LEAVE, Steady
 
 
 class Commands(CommandList, can_focus=False):
@@ -19,6 +22,8 @@ class Commands(CommandList, can_focus=False):
 
 class Palette(CommandPalette, Steady[None]):
     """Finds commands by their names."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [LEAVE]
 
     def compose(self) -> ComposeResult:
         """Lay it out with a list of ours."""
