@@ -114,6 +114,16 @@ async def test_a_folder_of_our_own_is_refused(home: Path, tmp_path: Path, at: st
     assert below(tmp_path) == before | {home / "identity.pem", home / "identity.fingerprint"}
 
 
+async def test_a_folder_of_our_own_is_named_once(home: Path, tmp_path: Path) -> None:
+    async with Engine(config(home)) as engine:
+        with pytest.raises(FolderOwn, match=f"^{home} cannot be synced: it is LeafSync's own"):
+            await engine.serve(serving(home))
+        (home / "state" / "folders").mkdir(parents=True)
+        inside, own = home / "state" / "folders", home / "state"
+        with pytest.raises(FolderOwn, match=f"^{inside} cannot be synced: {own} is LeafSync's own"):
+            await engine.serve(serving(inside))
+
+
 async def test_one_file_beside_our_own_may_be_offered(home: Path, tmp_path: Path) -> None:
     async with Engine(config(home)) as engine:
         for file in ("home/identity.pem", "home/trust.toml", "home"):

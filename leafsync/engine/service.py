@@ -227,10 +227,10 @@ class Engine:
         )
         for own in (key, trust, key.parent, trust.parent, state):
             if _is_same(own, offered):
-                raise FolderOwn(path=offered, own=own)
+                raise _own(offered, own)
         for place in (offered, *offered.parents):
             if is_own(place.name) or _is_same(place, state):
-                raise FolderOwn(path=offered, own=place)
+                raise _own(offered, place)
         places = {key.parent, trust.parent, state}
         return [str(place.relative_to(folder)) for place in places if folder in place.parents]
 
@@ -241,6 +241,10 @@ class Engine:
                 self._shares[share.folder.path] = (share, users - 1)
             elif users == 1:
                 await share.close()
+
+
+def _own(offered: Path, own: Path) -> FolderOwn:
+    return FolderOwn(path=offered, own="it" if own == offered else own)
 
 
 def _is_same(one: Path, other: Path) -> bool:
