@@ -452,6 +452,30 @@ async def test_one_file_that_was_deleted(pair: Pair, server: ServeJob) -> None:
     assert (summary.fetched, summary.partial) == (("a",), False)
 
 
+@pytest.mark.parametrize("by", ["connect", "serve"])
+@pytest.mark.parametrize("path", ["nowhere", "dir/nowhere", "dir/one/nowhere", "x.log"])
+async def test_one_file_that_neither_side_has_is_worth_a_look(pair: Pair, path: str, by: str) -> None:
+    """It may be mistyped: that both are the same is true of it, and not what was meant."""
+    pair.server.write("dir/one/two", "x", mtime=OLD)
+    pair.server.write("x.log", "x", mtime=OLD)
+    pair.server.write(".leafsyncignore", "*.log", mtime=OLD)
+    server = await pair.server.serve(file=path if by == "serve" else "")
+    only = path if by == "connect" else ""
+    for _ in range(2):
+        summary = await pair.client.sync(server, file=only)
+        assert summary.notes == ((path, "neither side has it, or rules leave it out"),)
+        assert not summary.partial
+    await server.stop()
+    (pair.server.folder / ".leafsyncignore").unlink()
+    pair.server.write(path, "x", mtime=OLD)
+    server = await pair.server.serve()
+    summary = await pair.client.sync(server, file=path)
+    assert (summary.fetched, summary.notes) == ((path,), ())
+    (pair.client.folder / path).unlink()
+    summary = await pair.client.sync(server, file=path, allow_deletes=True)
+    assert (summary.remote_trashed, summary.notes) == ((path,), ())
+
+
 @pytest.mark.parametrize("where", ["here", "there"])
 @pytest.mark.parametrize("by", ["connect", "serve"])
 async def test_the_directory_of_one_file_that_is_gone(pair: Pair, where: str, by: str) -> None:

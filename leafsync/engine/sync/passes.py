@@ -182,13 +182,13 @@ class Passes:
         self.unsettled = False
         self._left_out = set()
         await self._base.load_held()
-        sides = await self._compare(self._share.scan(fresh=self._first))
+        sides = before = await self._compare(self._share.scan(fresh=self._first))
         self._first = False
         await self._heed(sides.remote.undo)
         summary = PassSummary(Totals(), 0.0)
         if not sides.equal:
             try:
-                sides = await self._listed(None, sides, progress)
+                sides = before = await self._listed(None, sides, progress)
                 summary = await self._change(sides, progress)
             except BaseException:
                 progress.close("the pass was interrupted")
@@ -202,10 +202,17 @@ class Passes:
             summary,
             totals=progress.totals,
             seconds=time.monotonic() - started,
+            notes=(*summary.notes, *self._absent(before)),
             problems=(*known, *summary.problems),
             remote_problems=sides.remote.problems,
             round_trips=client.round_trips,
         )
+
+    def _absent(self, sides: Sides) -> list[tuple[str, str]]:
+        """Return a note on the only path that this is about if it is nowhere: its name may be mistyped."""
+        only = self._options.file
+        absent = only and sides.local.entry(only) is None and sides.look.there(only) is None
+        return [(only, "neither side has it, or rules leave it out")] if absent else []
 
     # Looking
 
