@@ -768,6 +768,47 @@ async def test_an_emptied_side_is_held_until_it_is_allowed(pair: Pair, server: S
     assert (pair.server if emptied == "client" else pair.client).trash() == set("bcdefgh")
 
 
+@pytest.mark.parametrize("mode", [Mode.BOTH, Mode.PUSH])
+async def test_what_is_gone_there_and_stays_here_is_asked_about_once(
+    pair: Pair, server: ServeJob, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delete that is held, or one that a push does not do: each pass has it before it, however small the pass is."""
+    asked: list[list[str]] = []
+    original = Client.left_out
+
+    async def left_out(client: Client, entries: list[tuple[str, bool]]) -> set[tuple[str, bool]]:
+        asked.append([path for path, _directory in entries])
+        return await original(client, entries)
+
+    monkeypatch.setattr(Client, "left_out", left_out)
+    monkeypatch.setattr(deletes, "MAX_DELETES", 2)
+    for name in "abcdefgh":
+        (pair.server.folder / name).unlink()
+    job = await pair.client.connect(server, mode=mode)
+
+    async def save(name: str) -> None:
+        pair.client.write(name, "x", mtime=OLD)
+        await until(lambda: name in pair.server.tree())
+        await until(lambda: job.status().state is PassState.IN_SYNC)
+
+    await save("x")
+    await save("y")
+    assert asked == [list("abcdefgh")]
+    pair.server.write("a", "content of a", mtime=OLD)  # what comes back there and goes again is another question
+    job.sync_now()
+    await save("z")
+    pair.server.write(".leafsyncignore", "a\n.leafsyncignore\n", mtime=OLD)
+    (pair.server.folder / "a").unlink()
+    job.sync_now()
+    await until(lambda: asked[1:] == [["a"]])
+    await save("last")
+    await job.stop()
+    (pair.server.folder / ".leafsyncignore").unlink()
+    summary = await pair.client.sync(server, allow_deletes=True)
+    assert (summary.trashed, summary.sent) == (tuple("bcdefgh"), ("a",))
+    assert same(pair)
+
+
 @pytest.fixture
 async def waiting(pair: Pair, server: ServeJob, monkeypatch: pytest.MonkeyPatch) -> ServeJob:
     """Let more deletes wait, on either side, than a pass does unasked; twice as many files come afterwards."""

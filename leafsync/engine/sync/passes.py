@@ -166,6 +166,8 @@ class Passes:
         self._ignored_there = IgnoredThere()
         self._left_out: set[tuple[str, bool]] = set()
         """What the other side said in this pass that it leaves out: (path, whether it is a directory here)."""
+        self._gone: set[tuple[str, bool]] = set()
+        """What is here alone and stays, and is not left out there, as the pass before has asked."""
 
     async def run(self, allowed: frozenset[str] = frozenset()) -> PassSummary:
         """Do one pass; a mass delete of none but the `allowed` paths is not held back.
@@ -295,23 +297,29 @@ class Passes:
     async def _planned(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         """Plan; what would go here is asked about before: what a rule hides on the other side is not gone there.
 
-        A pass that only sends asks about what one in both directions would remove here: the next one may be that.
+        A delete that is held, or one that a pass in both directions would do where this one only sends, is asked about
+        in the first pass that has it before it: a later run may do it, when the rule has gone.
         """
         asked: set[tuple[str, bool]] = set()
         while True:
-            plan, leaving = await self._share.workers.run(self._plan_and_leaving, base, sides, now)
-            new = leaving - asked
+            plan, going, staying = await self._share.workers.run(self._plan_and_leaving, base, sides, now)
+            new = (going | (staying - self._gone)) - asked
             found = await self._client.left_out(sorted(new)) if new else set()
             if not found:
+                self._gone = staying
                 return plan
             asked |= new
             self._left_out |= found
 
-    def _plan_and_leaving(self, base: Index | None, sides: Sides, now: datetime) -> tuple[Plan, set[tuple[str, bool]]]:
+    def _plan_and_leaving(
+        self, base: Index | None, sides: Sides, now: datetime
+    ) -> tuple[Plan, set[tuple[str, bool]], set[tuple[str, bool]]]:
+        """Plan, and return what the plan takes from its place here, and what another one would."""
         plan = both = self._plan(base, sides, now)
         if self._options.mode is Mode.PUSH and base is not None:
             both = self._reconciled(base, sides, now, mode=Mode.BOTH, allow_deletes=True)
-        return plan, _leaving(both.local, sides)
+        going = _leaving(msgspec.structs.replace(plan.local, held=[]), sides)
+        return plan, going, _leaving(both.local, sides) - going
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         mode = self._options.mode
