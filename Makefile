@@ -31,8 +31,8 @@ test: lint  ## everything CI runs: lint, types, contracts and all tests
 check: test  ## the same as test
 
 test-long: $(STAMP)  ## many more histories, a thousand crashes, bad networks and loads at full size (hours)
-	LEAFSYNC_EXAMPLES=5000 $(BIN)/python -m pytest -q tests/e2e/test_stateful.py tests/e2e/test_stateful_rules.py tests/net/test_network_faults.py tests/e2e/test_bad_links.py tests/faults/test_load.py
-	LEAFSYNC_CRASHES=400 $(BIN)/python -m pytest -q -s tests/crash
+	LEAFSYNC_EXAMPLES=5000 $(BIN)/python -m pytest -q -o faulthandler_timeout=0 tests/e2e/test_stateful.py tests/e2e/test_stateful_rules.py tests/net/test_network_faults.py tests/e2e/test_bad_links.py tests/faults/test_load.py
+	LEAFSYNC_CRASHES=400 $(BIN)/python -m pytest -q -s -o faulthandler_timeout=0 tests/crash
 
 screenshots: $(STAMP)  ## make the pictures in screenshots/ anew, from the real app
 	$(BIN)/python -m screenshots.make
