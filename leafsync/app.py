@@ -229,6 +229,10 @@ class LeafSyncApp(App[int]):
             toast(self, f"{conflicts}: both versions were kept; c on the job decides", severity="warning")
         if held and summary.changed:
             toast(self, f"{format_count(held, 'delete')} held back; d on the job shows them", severity="warning")
+        if summary.notes and summary.changed:  # the next pass takes them off the card
+            (path, note), *others = summary.notes
+            more = f"; and {format_count(len(others), 'more', 'more')}" if others else ""
+            toast(self, f"{printable(path)}: {printable(note)}{more}")
 
     @on(JobEnded)
     def _job_ended(self, message: JobEnded) -> None:

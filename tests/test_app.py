@@ -4,15 +4,18 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from msgspec.structs import replace
 from textual.screen import Screen
 from textual.widgets import Input, OptionList
 
 from leafsync.app import MIN_SIZE
+from leafsync.bridge import PassFinished, PassSummary, Totals
 from leafsync.progress import Progress
 from leafsync.screens.transfers import TransfersScreen
 from leafsync.widgets.top_bar import TopBar
 from leafsync.widgets.transfer_list import TransferList
 from tests.support import cast
+from tests.support.looking import toasts
 from tests.support.scenes import played
 from tests.support.stage import staged
 from tests.support.ui import screen_text
@@ -117,6 +120,23 @@ async def test_what_is_typed_after_quitting_does_no_harm(scene: str, key: str, t
         stage.show()  # nothing moves
         stage.do_ahead("q", key)
         assert await stage.left() == 0
+
+
+async def test_what_is_worth_a_look_is_told_when_it_happens(tmp_path: Path) -> None:
+    """The next pass may come at once, and then the card has nothing of it any more."""
+    note = ("[b]a\x1b", "edited here, deleted there: the edit came back")
+    found = PassSummary(Totals(), 0.1, notes=(note,))
+    async with staged(tmp_path) as stage:
+        await stage.jobs(replace(cast.in_sync(), id=1))
+        await stage.open("connect")
+        stage.engine.tell(PassFinished(1, found))  # of what was so before, the card tells
+        await stage.sees("1 entry worth a look")
+        assert toasts(stage.app) == []
+        stage.engine.tell(PassFinished(1, replace(found, sent=("a",))))
+        said = "[b]a\\x1b: edited here, deleted there: the edit came back"
+        await stage.until(lambda: toasts(stage.app) == [said])
+        stage.engine.tell(PassFinished(1, replace(found, notes=(note, note), sent=("a",))))
+        await stage.until(lambda: toasts(stage.app) == [said, f"{said}; and 1 more"])
 
 
 WINDOWS = ("changed-key", "confirm", "device-form", "fingerprint", "history", "palette", "pass-actions", "picker")

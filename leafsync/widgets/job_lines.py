@@ -1,6 +1,6 @@
 """What a card says of a job, as lines of styled text: pure, every text from outside escaped here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 import msgspec
@@ -36,7 +36,7 @@ MAX_ADDRESSES = 4
 """Addresses shown on a card: one leads there, the others are for a second try."""
 
 MAX_PROBLEMS = 3
-"""Problems shown on a card: the first ones tell what is wrong, the rest is in the history."""
+"""Problems shown on a card, and notes: the first ones tell what is wrong, the rest is in the history."""
 
 QUIET = "auto 60%"
 """What is not the point of a line: what `$text-muted` is in stylesheets, where it is understood."""
@@ -225,15 +225,24 @@ def _attention(known: Known, width: int) -> list[Content]:
     for count, what, key in said:
         if count:
             lines.append(Content.styled(_cut(f"  ! {what}{f' ({key})' if key else ''}", width), "$warning"))
-    for path, reason in problems[:MAX_PROBLEMS]:
-        lines.append(Content.styled(_problem(printable(path), printable(reason), width), QUIET))
+    lines += _remarks(problems, width)
+    if summary is not None and summary.notes:
+        worth = f"{format_count(len(summary.notes), 'entry', 'entries')} worth a look"
+        lines.append(Content(_cut(f"  · {worth}", width)))
+        lines += _remarks(summary.notes, width)
     return lines
 
 
-def _problem(path: str, reason: str, width: int) -> str:
-    """Return a path and what is wrong with it in one line; the path gives way first."""
-    room = max(12, width - 6 - cell_width(reason))
-    return _cut(f"    {_cut(path, room)}: {reason}", width)
+def _remarks(about: Sequence[tuple[str, str]], width: int) -> list[Content]:
+    """Return the first of these paths, each with what there is to say of it."""
+    shown = about[:MAX_PROBLEMS]
+    return [Content.styled(_remark(printable(path), printable(what), width), QUIET) for path, what in shown]
+
+
+def _remark(path: str, what: str, width: int) -> str:
+    """Return a path and what there is to say of it in one line; the path gives way first."""
+    room = max(12, width - 6 - cell_width(what))
+    return _cut(f"    {_cut(path, room)}: {what}", width)
 
 
 def ended_lines(job: EndedJob, width: int) -> list[Content]:

@@ -380,6 +380,15 @@ async def test_held_deletes_are_shown_when_there_are_any(tmp_path: Path) -> None
         await shown_modal(desk, "HeldModal")
 
 
+async def test_what_is_worth_a_look_is_on_the_card(tmp_path: Path) -> None:
+    async with connecting(tmp_path) as desk:
+        await show(desk, CONNECTED)
+        desk.engine.tell(PassFinished(1, replace(NOTHING, notes=(("[b]a\x1b", "the edit came back"),))))
+        await show(desk, CONNECTED)
+        await shows(desk, "· 1 entry worth a look")
+        await shows(desk, "[b]a\\x1b: the edit came back")
+
+
 @pytest.mark.parametrize(
     ("status", "shown"),
     [

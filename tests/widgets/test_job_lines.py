@@ -266,6 +266,17 @@ def test_the_first_problems_are_named_and_their_reasons_seen() -> None:
     assert all(line.endswith(": the name contains control characters") for line in lines[3:])
 
 
+def test_what_is_worth_a_look_is_said_and_is_no_warning() -> None:
+    note = "edited here, deleted there: the edit came back"
+    lines = connected(known=Known(replace(NOTHING, notes=((f"{'long/' * 30}a", note), ("b", note))), NOW))
+    assert lines[0].startswith("✓ in sync since")
+    assert lines[2] == "  · 2 entries worth a look"
+    assert len(lines) == 5
+    assert all(line.endswith(f": {note}") for line in lines[3:])
+    many = tuple((str(at), note) for at in range(MAX_PROBLEMS + 5))
+    assert len(connected(known=Known(replace(NOTHING, notes=many)))) == 2 + 1 + MAX_PROBLEMS
+
+
 # Ended
 
 
@@ -313,7 +324,9 @@ def test_any_connection_fits(
 ) -> None:
     folder, address, file, reason = said
     job = ConnectStatus(1, folder, address, state, mode, file, reason, peer, Totals(bytes=size, bytes_done=size // 2))
-    summary = replace(NOTHING, held=("a",) * 10_000, problems=((folder, reason), (file, address)))
+    summary = replace(
+        NOTHING, held=("a",) * 10_000, problems=((folder, reason), (file, address)), notes=((file, reason),)
+    )
     checked(connect_lines(job, Figures(1e9, 1e5), Known(summary, NOW, 10_000), TODAY, width), width)
 
 
