@@ -245,6 +245,21 @@ async def test_stopping_while_reconnecting(client: Device, hostile: MakeHostile)
     assert job.status().state is not PassState.CONNECTING
 
 
+@pytest.mark.parametrize("file", ["nope", "dir/nope", "link/in", "file/nope"])
+async def test_one_path_that_is_not_there_is_served_with_a_warning(pair: Pair, file: str) -> None:
+    """It may come later, and it may be mistyped."""
+    pair.server.write("dir/there", "x")
+    pair.server.write("file", "x")
+    (pair.server.folder / "link").symlink_to("dir")
+    (pair.server.folder / "dangling").symlink_to("nope")
+    for there in ("", "dir", "dir/there", "file", "link", "dangling"):
+        await (await pair.server.serve(file=there)).stop()
+    assert not pair.server.seen(Warned)
+    await (await pair.server.serve(file=file)).stop()
+    (warned,) = pair.server.seen(Warned)
+    assert warned.message == f"{file} is not in {pair.server.folder}: nothing is offered until it is."
+
+
 async def test_stopping_a_server_at_once_frees_its_port(pair: Pair) -> None:
     job = await pair.server.serve()
     port = job.status().port

@@ -42,9 +42,21 @@ class ServeJob(Job):
 
     async def start(self) -> None:
         """Listen, then serve in the background. Raises PortInUse or AddressUnusable."""
+        absent = await self._lacks_path()
         await self._listen()
         await super().start()
         self._watch_folder()
+        if absent:
+            folder = self._context.share.folder.path
+            self._tell(Warned(self.id, f"{self._options.file} is not in {folder}: nothing is offered until it is."))
+
+    async def _lacks_path(self) -> bool:
+        """Say whether the only path to offer is not there: it may come later, and it may be mistyped."""
+        share = self._context.share
+        try:
+            return await share.workers.run(share.folder.stat, self._options.file) is None
+        except (LeafSyncError, OSError):  # a scan tells of that
+            return False
 
     async def _listen(self) -> Endpoint:
         """Open the port; after a pause it is the one that was chosen first."""
