@@ -462,7 +462,7 @@ async def open_many(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("pending", PENDING)
-@pytest.mark.parametrize("end", ["closed by peer", "closed here", "lost", "refused"])
+@pytest.mark.parametrize("end", ["closed by peer", "closed here", "closed here for a reason", "lost", "refused"])
 async def test_every_wait_is_told_how_the_connection_ended(make_pair: MakePair, pending: str, end: str) -> None:
     pair = make_pair(limits=Limits(stall_deadline=100))
     client, server = await pair.handshake()
@@ -477,6 +477,9 @@ async def test_every_wait_is_told_how_the_connection_ended(make_pair: MakePair, 
     elif end == "closed here":
         client.close(3, "enough")
         expected = ConnectionLost
+    elif end == "closed here for a reason":
+        client.close(3, "enough", error=ProtocolViolated(peer="peer", reason="enough"))
+        expected = ProtocolViolated
     elif end == "lost":
         pair.link.cut = True
         expected = ConnectionLost

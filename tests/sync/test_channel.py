@@ -16,6 +16,7 @@ from leafsync.engine.sync.channel import (
     Throttle,
     close_after,
     patiently,
+    violated,
 )
 from leafsync.errors import (
     ConnectionLost,
@@ -38,9 +39,11 @@ class FakeConnection:
     def __init__(self) -> None:
         self.bytes_received = 0
         self.closed: list[tuple[int, str]] = []
+        self.error: LeafSyncError | None = None
 
-    def close(self, code: int = 0, reason: str = "") -> None:
+    def close(self, code: int = 0, reason: str = "", *, error: LeafSyncError | None = None) -> None:
         self.closed.append((code, reason))
+        self.error = error
 
 
 @pytest.fixture
@@ -66,6 +69,13 @@ def test_what_a_peer_is_told(fake: Any, error: LeafSyncError, code: CloseCode) -
     close_after(fake, error)
     assert [told for told, _reason in fake.closed] == [code]
     assert "secret" not in fake.closed[0][1], "a reason names no paths"
+    assert fake.error is error, "whoever waits here learns the reason"
+
+
+def test_a_broken_protocol_is_the_reason_for_all_who_wait_here(fake: Any) -> None:
+    error = violated(fake, "it said nothing")
+    assert fake.error is error
+    assert fake.closed == [(CloseCode.PROTOCOL, "protocol violated")]
 
 
 @pytest.mark.parametrize(("each", "rounds"), [(0, 1), (STALL_BYTES - 1, 1), (STALL_BYTES, 3)])

@@ -23,7 +23,7 @@ from leafsync.engine.sync.channel import Channel
 from leafsync.engine.sync.connect import CHANGE_DEADLINE, Client
 from leafsync.engine.sync.progress import Progress
 from leafsync.engine.sync.sender import Offer
-from leafsync.errors import PeerStalled, ProtocolViolated
+from leafsync.errors import LeafSyncError, PeerStalled, ProtocolViolated
 from tests.net.conftest import VirtualLoop
 
 REFUSED = Refusal("new", RefusalKind.FAILED, "no")
@@ -49,7 +49,7 @@ class FakeConnection:
     async def accept_stream(self) -> None:
         await asyncio.Event().wait()
 
-    def close(self, code: int = 0, reason: str = "") -> None:
+    def close(self, code: int = 0, reason: str = "", *, error: LeafSyncError | None = None) -> None:
         self.closed.append(code)
 
 

@@ -118,7 +118,7 @@ class Connection:
 
     @property
     def error(self) -> LeafSyncError | None:
-        """Why the connection ended; None while it lives, and if it was closed here."""
+        """Why the connection ended; None while it lives, and if it was closed here for no reason."""
         return self._error
 
     @property
@@ -148,14 +148,16 @@ class Connection:
             await self._arrived.wait()
         return self._incoming.popleft()
 
-    def close(self, code: int = 0, reason: str = "") -> None:
+    def close(self, code: int = 0, reason: str = "", *, error: LeafSyncError | None = None) -> None:
         """End the connection; the peer sees PeerClosed with `code` and `reason`, which must name no paths.
 
-        Unacknowledged data is dropped: finish the streams and let the peer confirm first, if it matters.
+        Whoever waits for the peer on this side gets `error`, or ConnectionLost without one: of several tasks, none can
+        tell whether it is the one whose error will be heard. Unacknowledged data is dropped: finish the streams and let
+        the peer confirm first, if it matters.
         """
         if not self._over:
             self._quic.close(error_code=code, reason_phrase=reason[:MAX_REASON])
-            self._end(None)
+            self._end(error)
             self._transmit()
 
     async def wait_closed(self) -> None:

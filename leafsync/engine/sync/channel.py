@@ -141,8 +141,9 @@ class Channel(Generic[T]):
 
 def violated(connection: Connection, reason: str) -> ProtocolViolated:
     """Close the connection because the other side broke the protocol, and return the error to raise."""
-    connection.close(CloseCode.PROTOCOL, "protocol violated")
-    return ProtocolViolated(peer=connection.address, reason=reason)
+    error = ProtocolViolated(peer=connection.address, reason=reason)
+    close_after(connection, error)
+    return error
 
 
 async def patiently(connection: Connection, read: Callable[[], Awaitable[T]]) -> T:
@@ -160,22 +161,29 @@ async def patiently(connection: Connection, read: Callable[[], Awaitable[T]]) ->
 
 
 def close_after(connection: Connection, error: LeafSyncError) -> None:
-    """Close the connection because of `error`, and tell the other side as much as concerns it. It may be over."""
+    """Close the connection because of `error`, which all get who wait here, and tell the other side as much of it as
+    concerns it. It may be over.
+    """
+    code, reason = _told(error)
+    connection.close(code, reason, error=error)
+
+
+def _told(error: LeafSyncError) -> tuple[CloseCode, str]:
     match error:
         case VersionMismatch():
-            connection.close(CloseCode.VERSION, f"version {PROTOCOL_VERSION}")
+            return CloseCode.VERSION, f"version {PROTOCOL_VERSION}"
         case ProtocolViolated():
-            connection.close(CloseCode.PROTOCOL, "protocol violated")
+            return CloseCode.PROTOCOL, "protocol violated"
         case IntegrityFailed():
-            connection.close(CloseCode.INTEGRITY, "content does not match its hash")
+            return CloseCode.INTEGRITY, "content does not match its hash"
         case PeerStalled():
-            connection.close(CloseCode.STALLED, "it waited too long")
+            return CloseCode.STALLED, "it waited too long"
         case TrustRefused():
-            connection.close(CloseCode.UNTRUSTED, "this device is not trusted any more")
+            return CloseCode.UNTRUSTED, "this device is not trusted any more"
         case Unreachable():
-            connection.close(CloseCode.DONE)
+            return CloseCode.DONE, ""
         case _:
-            connection.close(CloseCode.INTERNAL, "it cannot use its folder or disk")
+            return CloseCode.INTERNAL, "it cannot use its folder or disk"
 
 
 class Throttle:

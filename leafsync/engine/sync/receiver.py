@@ -44,7 +44,7 @@ from leafsync.engine.core.pieces import MIN_WANTED, PiecesMalformed, parts_by_ch
 from leafsync.engine.core.steps import Fetch
 from leafsync.engine.disk.reuse import KnownChunks, find_files
 from leafsync.engine.net.connection import Connection
-from leafsync.engine.sync.channel import REPLY_DEADLINE, Throttle, violated
+from leafsync.engine.sync.channel import REPLY_DEADLINE, Throttle, close_after, violated
 from leafsync.engine.sync.committer import Committer
 from leafsync.engine.sync.large import LargeFile
 from leafsync.engine.sync.packing import Packed, PackingMalformed
@@ -169,8 +169,9 @@ class Receiver:
 
     def mismatch(self, fetch: Fetch) -> RootMismatch:
         """Close the connection because the content of `fetch` is not what was announced; return the error to raise."""
-        self.connection.close(CloseCode.INTEGRITY, "content does not match its hash")
-        return RootMismatch(path=fetch.path, peer=self.connection.address)
+        error = RootMismatch(path=fetch.path, peer=self.connection.address)
+        close_after(self.connection, error)
+        return error
 
     def failed(self, fetch: Fetch, reason: str) -> None:
         """Note that `fetch` could not be had."""

@@ -148,7 +148,6 @@ class Session:
         if not isinstance(hello, Hello):
             raise violated(self._connection, "it did not begin with HELLO")
         if PROTOCOL_VERSION not in hello.versions:
-            self._connection.close(CloseCode.VERSION, f"version {PROTOCOL_VERSION}")
             theirs = "version " + ", ".join(str(version) for version in hello.versions)
             raise VersionMismatch(peer=self._connection.address, theirs=theirs, ours=f"version {PROTOCOL_VERSION}")
         self._features = frozenset(FEATURES).intersection(hello.features)
