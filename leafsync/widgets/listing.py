@@ -42,8 +42,10 @@ WORDS: dict[type[Exception], str] = {
     NotADirectoryError: "it is not a directory",
     PermissionError: NOT_ALLOWED,
     TimeoutError: f"it did not answer within {READ_SECONDS:.0f} s",
+    ValueError: "no file can be called so",
 }
-"""What is said of errors that anybody may meet; of others, what the system says."""
+"""What is said of errors that anybody may meet, and of names that cannot be, on which each Python has words of its own;
+of others, what the system says."""
 
 _OWN_BEGIN = (".leaf", "leaf")
 """What every spelling of them in ASCII begins with."""
