@@ -67,9 +67,9 @@ class GivenFiles(Database):
         """Follow renames, (from, to), of files and of directories with all that is in them."""
         with self._write() as connection:
             connection.executemany(
-                "UPDATE OR REPLACE given SET path = ?2 || substr(path, length(?1) + 1)"
-                " WHERE path = ?1 OR substr(path, 1, length(?1) + 1) = ?1 || '/'",
-                moves,
+                "UPDATE OR REPLACE given SET path = :target || substr(path, length(:source) + 1)"
+                " WHERE path = :source OR substr(path, 1, length(:source) + 1) = :source || '/'",
+                [{"source": source, "target": target} for source, target in moves],
             )
 
 

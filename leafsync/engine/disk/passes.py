@@ -46,8 +46,10 @@ class Passes(Database):
     def find_pass(self, id: str) -> PassRecord:  # noqa: A002 - the record's own field is called that
         """Return the pass with this id, or the only one whose id begins so. Raises PassUnknown, PassAmbiguous."""
         with self._use() as connection:
-            query = "SELECT id, record, checksum FROM passes WHERE substr(id, 1, length(?1)) = ?1 ORDER BY number DESC"
-            found = list(_decoded(connection.execute(query, (id,)))) if id else []
+            query = (
+                "SELECT id, record, checksum FROM passes WHERE substr(id, 1, length(:id)) = :id ORDER BY number DESC"
+            )
+            found = list(_decoded(connection.execute(query, {"id": id}))) if id else []
         exact = [record for record in found if record.id == id] or found
         if not exact:
             raise PassUnknown(id=id)
