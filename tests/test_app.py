@@ -9,7 +9,7 @@ from textual.screen import Screen
 from textual.widgets import Input, OptionList
 
 from leafsync.app import MIN_SIZE
-from leafsync.bridge import PassFinished, PassSummary, Totals
+from leafsync.bridge import PassFinished, PassSummary, Snapshot, Totals
 from leafsync.progress import Progress
 from leafsync.screens.transfers import TransfersScreen
 from leafsync.widgets.top_bar import TopBar
@@ -51,9 +51,11 @@ async def test_rates_are_measured_once_a_tick_for_all_screens(tmp_path: Path) ->
         await stage.jobs(cast.in_sync(), cast.transferring())
         with patch.object(Progress, "observe", autospec=True, side_effect=Progress.observe) as observe:
             await stage.open("connect")
+            ticks: list[Snapshot] = []
+            stage.app._on_tick = lambda snapshot, _progress: ticks.append(snapshot)
             observe.reset_mock()
             await stage.forward(2.0, cast.in_sync(), cast.transferring(2.0))
-        assert observe.call_count == 1
+            assert observe.call_count == len(ticks) > 0  # on a slow machine the app's own timer may come between
         await stage.sees("41.7 MB/s")
 
 
