@@ -409,7 +409,7 @@ async def test_case_76_killed_in_a_transfer_it_goes_on_and_believes_nothing(pair
         staged = [path for path in own.glob("*") if path.name not in ("lock", "folder-id")]
         return [path for path in staged if size_on_disk(path) >= 3 * CHUNK_SIZE]
 
-    command = program.connecting(pair.client, job, "--mirror", "--rate-mbps", "200")
+    command = program.connecting(pair.client, job, "--mirror", "--rate-mbps", "50")
     with program.started(pair.client, command) as process:
         await until(lambda: bool(arrived()))
         process.kill()

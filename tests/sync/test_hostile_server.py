@@ -657,7 +657,8 @@ async def test_an_end_in_the_middle_of_a_file(
     error: type[LeafSyncError],
     inside: bool,
 ) -> None:
-    monkeypatch.setattr(receiver, "REPLY_DEADLINE", 0.2)
+    if error is PeerStalled:  # the others come at once, or as late as a busy disk has them
+        monkeypatch.setattr(receiver, "REPLY_DEADLINE", 1.0)
     server = await hostile({"big": BIG, "small": b"small"})
     client.write("big", "the old one")
     broken = False
