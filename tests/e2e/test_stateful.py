@@ -27,9 +27,6 @@ from tests.support.devices import Device, introduce
 EXAMPLES = int(os.environ.get("LEAFSYNC_EXAMPLES", "300"))
 """Histories to try."""
 
-MAX_PASSES = 4
-"""Passes until nothing changes any more: a conflict copy or a type change may take a second one."""
-
 sides = st.sampled_from([0, 1])
 names = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "x.txt"])
 contents = st.sampled_from(["empty", "one", "two", "a few lines", "a hole", "two chunks"])
@@ -46,6 +43,9 @@ CONTENTS = {
 
 class Synchroniser(RuleBasedStateMachine):
     """What people do on two machines, and passes in between."""
+
+    max_passes = 4
+    """Passes until nothing changes any more: a conflict copy or a type change may take a second one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Synchroniser(RuleBasedStateMachine):
         server = await self.devices[0].serve()
         summaries: list[PassSummary] = []
         try:
-            while len(summaries) < MAX_PASSES:
+            while len(summaries) < self.max_passes:
                 summaries.append(await self.devices[1].sync(server, allow_deletes=True))
                 if not summaries[-1].changed:
                     break

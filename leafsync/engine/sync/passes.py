@@ -315,11 +315,12 @@ class Passes:
         self, base: Index | None, sides: Sides, now: datetime
     ) -> tuple[Plan, set[tuple[str, bool]], set[tuple[str, bool]]]:
         """Plan, and return what the plan takes from its place here, and what another one would."""
-        plan = both = self._plan(base, sides, now)
-        if self._options.mode is Mode.PUSH and base is not None:
-            both = self._reconciled(base, sides, now, mode=Mode.BOTH, allow_deletes=True)
+        plan = self._plan(base, sides, now)
         going = _leaving(msgspec.structs.replace(plan.local, held=[]), sides)
-        return plan, going, _leaving(both.local, sides) - going
+        staying = Steps(held=plan.local.held)
+        if self._options.mode is Mode.PUSH and base is not None:
+            staying = self._reconciled(base, sides, now, mode=Mode.BOTH, allow_deletes=True).local
+        return plan, going, _leaving(staying, sides) - going
 
     def _plan(self, base: Index | None, sides: Sides, now: datetime) -> Plan:
         mode = self._options.mode
@@ -439,8 +440,9 @@ def _leaving(steps: Steps, sides: Sides) -> set[tuple[str, bool]]:
     hide their sources.
     """
     gone = [(trash.path, trash.entry) for trash in (*steps.clearings, *steps.deletes, *steps.held)]
-    if any(_other_rules(sides, directory) for directory in sides.listings):
-        gone += [(move.source, move.entry) for move in (*steps.asides, *steps.moves)]
+    moved = [(move.source, move.entry) for move in (*steps.asides, *steps.moves)]
+    if (gone or moved) and any(_other_rules(sides, directory) for directory in sides.listings):
+        gone += moved
         for path, entry in gone:  # grows by what is in directories that are renamed
             if entry.kind is Kind.DIRECTORY:
                 below = sides.local.children(path)

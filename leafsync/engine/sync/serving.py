@@ -52,9 +52,9 @@ class ServeJob(Job):
 
     async def _lacks_path(self) -> bool:
         """Say whether the only path to offer is not there: it may come later, and it may be mistyped."""
-        share = self._context.share
+        share, only = self._context.share, self._options.file
         try:
-            return await share.workers.run(share.folder.stat, self._options.file) is None
+            return bool(only) and await share.workers.run(share.folder.stat, only) is None
         except (LeafSyncError, OSError):  # a scan tells of that
             return False
 

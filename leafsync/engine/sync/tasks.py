@@ -12,8 +12,8 @@ from leafsync.errors import LeafSyncError, Unreachable
 async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
     """Run an `asyncio.TaskGroup` that raises one error instead of an exception group.
 
-    Of several, the first that is not the loss of the connection is raised: when one task finds a reason to end the
-    connection, the others only notice that it has gone.
+    Of several, the first that is not the loss of the connection is raised: what one task finds wrong here says more
+    than that the other side has gone, which the others notice at the same time.
     """
     try:
         async with asyncio.TaskGroup() as group:
